@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that can go wrong, as words of the domain.
+
+An error's text is for the user: it says what was expected, and never holds a path, a store URL, SQL or a
+credential. `reason` is the stable word by which an error crosses from one daemon to the other
+(glance/wire/status.py turns it into an HTTP status, and back).
+"""
+
+
+class GlanceError(Exception):
+    """Base of the family. `str(error)` may be shown to a user."""
+
+    reason = "error"
+
+
+class Invalid(GlanceError):
+    """A value, or a combination of values, that no caller may send."""
+
+    reason = "invalid"
+
+
+class UnknownStore(Invalid):
+    """A store or a location scheme that this server is not configured for."""
+
+    reason = "unknown-store"
+
+
+class StoreReadOnly(Invalid):
+    """A store that can be read but never written, such as http."""
+
+    reason = "store-read-only"
+
+
+class BrokenUpload(Invalid):
+    """The bytes ended before their promised end, or came in a form that is not HTTP."""
+
+    reason = "broken-upload"
+
+
+class Mismatch(Invalid):
+    """The bytes came whole, but their number or checksum is not the one promised."""
+
+    reason = "mismatch"
+
+
+class NotFound(GlanceError):
+    """There is no such image, for this caller."""
+
+    reason = "not-found"
+
+
+class NotActive(NotFound):
+    """The image exists, but has no bytes that could be read."""
+
+    reason = "not-active"
+
+
+class BlobMissing(NotFound):
+    """The registry knows the image, but its bytes are gone or are not as many as recorded."""
+
+    reason = "blob-missing"
+
+
+class Conflict(GlanceError):
+    """Base of everything that another request has already decided."""
+
+    reason = "conflict"
+
+
+class Duplicate(Conflict):
+    """An identifier or an object of that name is taken, maybe by something deleted."""
+
+    reason = "duplicate"
+
+
+class WrongState(Conflict):
+    """The image is not in the status that the operation starts from."""
+
+    reason = "wrong-state"
+
+
+class RangeNotSatisfiable(GlanceError):
+    """None of the bytes asked for exists."""
+
+    reason = "range"
+
+    def __init__(self, message: str, total: int) -> None:
+        super().__init__(message)
+        self.total = total  # bytes that do exist
+
+
+class TooLarge(GlanceError):
+    """More bytes than the server takes."""
+
+    reason = "too-large"
+
+
+class StoreFull(TooLarge):
+    """The store has no room left: disk full, or quota of the server's own account."""
+
+    reason = "store-full"
+
+
+class StoreDown(GlanceError):
+    """The store did not do its work; trying again later may help."""
+
+    reason = "store-down"
+
+
+class RegistryDown(GlanceError):
+    """The registry, or the database behind it, does not answer; trying again later may help."""
+
+    reason = "registry-down"

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image and the values that travel with it. One vocabulary, the richest; poorer dialects translate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import Final
+
+DISK_FORMATS: Final = (
+    "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop",
+)  # fmt: skip
+CONTAINER_FORMATS: Final = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
+
+
+class Status(StrEnum):
+    """Where an image stands: queued → saving → active; or killed when the bytes did not come; at last deleted."""
+
+    QUEUED = "queued"
+    SAVING = "saving"
+    ACTIVE = "active"
+    KILLED = "killed"
+    DELETED = "deleted"
+
+
+class Visibility(StrEnum):
+    PUBLIC = "public"
+    PRIVATE = "private"
+    SHARED = "shared"
+    COMMUNITY = "community"
+
+
+class Unset(Enum):
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET  # a field that a change leaves as it is; None is a value of its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What is known about one image.
+
+    An image has two names: `id`, a lower-case UUID, and `number`, a positive integer that is never used again.
+    An image that is not stored yet may leave either to the registry ("" and None).
+    Times are UTC and carry no zone. Sizes are bytes, min_disk is GiB, min_ram is MiB.
+    `locations` are store URLs; the first is the one that is read.
+    """
+
+    id: str = ""
+    number: int | None = None
+    name: str | None = None
+    status: Status = Status.QUEUED
+    visibility: Visibility = Visibility.PRIVATE
+    owner: str | None = None
+    disk_format: str | None = None
+    container_format: str | None = None
+    size: int | None = None
+    virtual_size: int | None = None
+    checksum: str | None = None  # md5 in hex, as all clients since 2011 expect
+    os_hash_algo: str | None = None
+    os_hash_value: str | None = None
+    min_disk: int = 0
+    min_ram: int = 0
+    protected: bool = False
+    hidden: bool = False
+    created_at: datetime | None = None
+    updated_at: datetime | None = None  # None until the first update
+    deleted_at: datetime | None = None
+    locations: tuple[str, ...] = ()
+    tags: frozenset[str] = frozenset()
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_public(self) -> bool:
+        return self.visibility is Visibility.PUBLIC
+
+    @property
+    def deleted(self) -> bool:
+        return self.status is Status.DELETED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChange:
+    """What an update sets; every field that is UNSET stays as it is. Named properties are set, others kept."""
+
+    name: str | None | Unset = UNSET
+    status: Status | Unset = UNSET
+    visibility: Visibility | Unset = UNSET
+    disk_format: str | None | Unset = UNSET
+    container_format: str | None | Unset = UNSET
+    size: int | None | Unset = UNSET
+    checksum: str | None | Unset = UNSET
+    os_hash_algo: str | None | Unset = UNSET
+    os_hash_value: str | None | Unset = UNSET
+    locations: tuple[str, ...] | Unset = UNSET
+    properties: Mapping[str, str] | Unset = UNSET
+
+    def given(self) -> dict[str, object]:
+        """The fields that are set, by name."""
+        pairs = ((item.name, getattr(self, item.name)) for item in fields(self))
+        return {name: value for name, value in pairs if value is not UNSET}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which images to list: never deleted ones, in ascending order of their numbers."""
+
+    visibility: Visibility | None = None  # None: all
+    after: int = 0  # the number of the last image already seen
+    limit: int = 1000  # images in one page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of a list. `after` continues it: the next Query's `after`; None at the end."""
+
+    images: tuple[Image, ...]
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of bytes: `length` bytes from `start`, both 0 or more."""
+
+    start: int
+    length: int

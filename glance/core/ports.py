@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""START HERE: the interfaces between the rooms.
+
+Bytes come in by `read(n)` and go out by iteration, as WSGI gives and takes them. What an implementation may
+rely on and must keep is written at each method; tests/contract runs one suite over all implementations.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, ParamSpec, Protocol, TypeVar
+
+from glance.core.context import Context
+from glance.core.image import Image, ImageChange, Page, Query, Status
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Lane(Protocol):
+    """Blocks of bytes on their way to one piece of work, which sees them one at a time and in order."""
+
+    def put(self, block: bytes, /) -> None:
+        """Hand over a block. Waits while too many are pending. Raises what the work raised on an earlier one."""
+
+    def finish(self) -> None:
+        """Wait until the work has seen every block. Raises what the work raised."""
+
+    def abandon(self) -> None:
+        """Forget what is pending and wait for the block at hand, so that the work's file may be closed. May
+        be called at any time, more than once, and never raises what the work raised."""
+
+
+class Threads(Protocol):
+    """Where work may go that would make other requests wait: hashing, writing, fsync.
+
+    An ability of the server, offered through the WSGI environ; without it the work is done inline.
+    """
+
+    def lane(self, work: Callable[[bytes], object], /) -> Lane: ...
+
+    def call(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do the work elsewhere, wait for it, and return or raise what it did."""
+
+
+class Source(Protocol):
+    """Bytes on their way in."""
+
+    @property
+    def threads(self) -> Threads: ...
+
+    def read(self, size: int, /) -> bytes:
+        """1 to `size` bytes. b"" only at an honest end; a source that was cut short raises BrokenUpload."""
+
+
+class Blob(Protocol):
+    """Bytes on their way out: opened, standing at the first byte, to be closed once."""
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes it will deliver, if known."""
+
+    @property
+    def total(self) -> int | None:
+        """How many bytes the whole object has, if known; more than `size` when a part was asked for."""
+
+    @property
+    def file(self) -> BinaryIO | None:
+        """A real file of the operating system standing at the first byte, for sendfile; or None."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None: ...
+
+
+class ReadStore(Protocol):
+    """A place that bytes can be read from."""
+
+    @property
+    def schemes(self) -> frozenset[str]:
+        """The URL schemes of its locations."""
+
+    def open(self, location: str, *, start: int = 0, length: int | None = None) -> Blob:
+        """`length` bytes from `start` on; None: to the end. Raises BlobMissing, StoreDown."""
+
+
+class Store(ReadStore, Protocol):
+    """A place that bytes can also be written to."""
+
+    def put(self, name: str, source: Source, *, size: int | None) -> str:
+        """Read `source` to its end, keep the bytes under `name` (letters, digits, '-'), return their location.
+
+        The bytes are durable and visible only after the source's clean end; on any error, the source's own
+        included, nothing is left. Never overwrites. `size` is what the client announced, if it did.
+        Raises Duplicate, StoreFull, StoreDown.
+        """
+
+    def delete(self, location: str) -> None:
+        """Remove the bytes; no error when they are gone already. Raises StoreDown."""
+
+
+class Stores(Protocol):
+    """The stores of this server."""
+
+    def named(self, name: str | None) -> Store:
+        """The store to write to; None: the default one. Raises UnknownStore, StoreReadOnly."""
+
+    def holding(self, location: str) -> ReadStore:
+        """The store that a location can be read from. Raises UnknownStore."""
+
+    def keeping(self, location: str) -> Store | None:
+        """The store that keeps these bytes as its own and may delete them; None: they are a third party's."""
+
+
+class Registry(Protocol):
+    """What is known about images. The registry is the judge: every method decides by `ctx`.
+
+    An image is named by its `id` or, as text, by its number ("7"); both find the same image. Deleted images are
+    not found. All methods may raise RegistryDown.
+    """
+
+    def add(self, ctx: Context, image: Image) -> Image:
+        """Keep a new image and give it what it lacks of id, number and created_at.
+
+        Raises Duplicate when the id or number is taken, also by a deleted image."""
+
+    def get(self, ctx: Context, image_id: str) -> Image:
+        """Raises NotFound."""
+
+    def find(self, ctx: Context, query: Query) -> Page: ...
+
+    def update(
+        self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None
+    ) -> Image:
+        """Change the image and return it. With `expect`, only if it has that status at the moment of the
+        change, so that of two racing callers one wins. Raises NotFound, WrongState."""
+
+    def remove(self, ctx: Context, image_id: str) -> Image:
+        """Delete the image and return what it was. Its id and number are never given again. Raises NotFound."""

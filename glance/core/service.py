@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The use cases, once for all dialects: each is a few turns between the registry and a store.
+
+Two rules keep images safe. Upload: bytes are durable first, the record says `active` after. Delete: the record
+goes first, the bytes after. So there may be bytes without a record, but never a record without its bytes; and
+bytes are removed only once the registry has said that no record points, or will point, to them.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+from glance.core.context import Context
+from glance.core.errors import (
+    BlobMissing,
+    Conflict,
+    GlanceError,
+    Invalid,
+    NotActive,
+    NotFound,
+    RangeNotSatisfiable,
+    RegistryDown,
+    UnknownStore,
+    WrongState,
+)
+from glance.core.image import Image, ImageChange, Query, Span, Status
+from glance.core.meter import Meter
+from glance.core.ports import Blob, Registry, Source, Stores
+
+LOG = logging.getLogger(__name__)
+
+# Bytes of third parties may be registered where they lie; everything else would name the server's own files
+# and objects (attacks on locations: CVE-2014-9493, CVE-2015-1195).
+EXTERNAL_SCHEMES = frozenset({"http", "https"})
+
+
+class ImageService:
+    """`hashing_algorithm` is computed beside md5; `limit` is the most bytes of one image."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        stores: Stores,
+        *,
+        hashing_algorithm: str = "sha512",
+        limit: int | None = None,
+    ) -> None:
+        self._registry = registry
+        self._stores = stores
+        self._hashing_algorithm = hashing_algorithm
+        self._limit = limit
+
+    def reserve(self, ctx: Context, draft: Image) -> Image:
+        """Make the record of an image whose bytes come later. Raises Duplicate, Invalid."""
+        return self._registry.add(ctx, replace(draft, status=Status.QUEUED, locations=()))
+
+    def upload(
+        self,
+        ctx: Context,
+        image_id: str,
+        body: Source,
+        *,
+        size: int | None = None,
+        checksum: str | None = None,
+        store: str | None = None,
+        change: ImageChange | None = None,
+        on_failure: Status = Status.KILLED,
+    ) -> Image:
+        """Take the bytes of a queued image: queued → saving → active, or → `on_failure` when they do not come.
+
+        Of two racing uploads one gets WrongState. `size` and `checksum` (md5) are promises that are checked;
+        `change` is applied with the first step.
+        """
+        claim = replace(change or ImageChange(), status=Status.SAVING)
+        image = self._registry.update(ctx, image_id, claim, expect=Status.QUEUED)
+        try:
+            driver = self._stores.named(store)
+            meter = Meter(
+                body,
+                algorithms=tuple(dict.fromkeys(("md5", self._hashing_algorithm))),
+                size=size,
+                checksum=checksum,
+                limit=self._limit,
+            )
+            try:
+                location = driver.put(str(image.number), meter, size=size)
+            finally:
+                meter.close()
+        except BaseException as error:  # also the end of a greenlet: the image must not stay `saving`
+            self._settle(ctx, image, on_failure, error)
+            raise
+        digests = meter.digests()
+        done = ImageChange(
+            status=Status.ACTIVE,
+            size=meter.count,
+            checksum=digests["md5"],
+            os_hash_algo=self._hashing_algorithm,
+            os_hash_value=digests[self._hashing_algorithm],
+            locations=(location,),
+        )
+        try:
+            return self._registry.update(ctx, image.id, done, expect=Status.SAVING)
+        except BaseException as error:
+            if self._settle(ctx, image, on_failure, error):
+                self._remove_bytes(image, location)
+            raise
+
+    def abandon(self, ctx: Context, image_id: str, *, on_failure: Status = Status.KILLED) -> None:
+        """End a reservation whose upload cannot even begin. Raises WrongState when it is not queued."""
+        self._registry.update(ctx, image_id, ImageChange(status=on_failure), expect=Status.QUEUED)
+
+    def activate(
+        self, ctx: Context, image_id: str, location: str, *, change: ImageChange | None = None
+    ) -> Image:
+        """Make a queued image of bytes that already lie elsewhere, which are not fetched.
+
+        Raises Invalid for a location that is not of a third party, WrongState when the image is not queued.
+        """
+        check_external(location)
+        active = replace(change or ImageChange(), status=Status.ACTIVE, locations=(location,))
+        return self._registry.update(ctx, image_id, active, expect=Status.QUEUED)
+
+    def get(self, ctx: Context, image_id: str) -> Image:
+        return self._registry.get(ctx, image_id)
+
+    def list(self, ctx: Context, query: Query) -> Iterator[Image]:
+        """All images that match, page after page."""
+        while True:
+            page = self._registry.find(ctx, query)
+            yield from page.images
+            if page.after is None:
+                return
+            query = replace(query, after=page.after)
+
+    def open(self, ctx: Context, image: Image, span: Span | None = None) -> Blob:
+        """Open the bytes of what get() returned, to be closed by the caller.
+
+        Raises NotActive, BlobMissing, StoreDown; RangeNotSatisfiable when the span lies behind the end.
+        """
+        if image.status is not Status.ACTIVE or not image.locations:
+            raise NotActive(f"image {image.number} is {image.status}, its bytes cannot be read")
+        if span is not None and image.size is not None and span.start + span.length > image.size:
+            raise RangeNotSatisfiable(f"image {image.number} has {image.size} bytes", image.size)
+        location = image.locations[0]
+        try:
+            store = self._stores.holding(location)
+            if span is None:
+                blob = store.open(location)
+            else:
+                blob = store.open(location, start=span.start, length=span.length)
+        except (BlobMissing, UnknownStore) as error:
+            LOG.error("image %s (%s): %s", image.number, image.id, error)
+            raise BlobMissing(f"the bytes of image {image.number} are not to be had") from error
+        if blob.total is not None and image.size is not None and blob.total != image.size:
+            blob.close()
+            LOG.error("image %s has %s bytes, recorded are %s", image.id, blob.total, image.size)
+            raise BlobMissing(f"the bytes of image {image.number} are damaged")
+        return blob
+
+    def update(self, ctx: Context, image_id: str, change: ImageChange) -> Image:
+        return self._registry.update(ctx, image_id, change)
+
+    def delete(self, ctx: Context, image_id: str) -> None:
+        """Delete the record, then its bytes. Bytes that cannot be removed now are logged as orphans."""
+        removed = self._registry.remove(ctx, image_id)
+        for location in removed.locations:
+            self._remove_bytes(removed, location)
+
+    def _remove_bytes(self, image: Image, location: str) -> None:
+        store = self._stores.keeping(location)
+        if store is None:
+            return  # bytes of a third party: forgetting them is all there is to do
+        try:
+            store.delete(location)
+        except GlanceError as error:
+            LOG.error("bytes of image %s (%s) are left behind: %s", image.number, image.id, error)
+
+    def _settle(
+        self, ctx: Context, image: Image, on_failure: Status, error: BaseException
+    ) -> bool:
+        """Give a failed upload its final status, without masking the error. True: no record holds its bytes."""
+        LOG.warning("upload of image %s (%s) failed: %s", image.number, image.id, error)
+        try:
+            self._registry.update(
+                ctx, image.id, ImageChange(status=on_failure), expect=Status.SAVING
+            )
+        except NotFound:
+            return True  # deleted in the meantime
+        except WrongState:
+            # An answer that was lost on its way may have made it active all the same.
+            try:
+                return not self._registry.get(ctx, image.id).locations
+            except NotFound:
+                return True
+            except GlanceError:
+                return False
+        except (Conflict, RegistryDown, Invalid) as failure:
+            LOG.error("image %s stays %s: %s", image.id, Status.SAVING, failure)
+            return False
+        return True
+
+
+def check_external(location: str) -> None:
+    """Raises Invalid for a URL that may not be registered as the place of a third party's bytes."""
+    scheme, separator, rest = location.partition("://")
+    host = rest.partition("/")[0]
+    if not separator or scheme not in EXTERNAL_SCHEMES or not host:
+        raise Invalid("a location must be an http:// or https:// URL")
+    if "@" in host:
+        raise Invalid("a location must not hold a user name or a password")

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a single value may be, for every entrance: headers, JSON, files of configuration.
+
+Each function returns the value in its own type or raises Invalid with a text that says what was expected.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from glance.core.errors import Invalid
+
+MAX_SIZE = 2**63 - 1  # bytes; what a BIGINT column holds
+MAX_INT = 2**31 - 1  # what an INTEGER column holds
+MAX_TEXT = 255  # characters of a name or a property key; what a VARCHAR(255) column holds
+MAX_PROPERTY_VALUE = 65_535  # characters; what a MariaDB TEXT column holds of ASCII
+MAX_PROPERTIES = 128  # per image, as image_property_quota has it since 2013
+MAX_LOCATION = 4_096  # characters of a location URL
+
+_DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_SHOWN = 40  # characters of a wrong value that an error text repeats
+
+
+def shown(value: object) -> str:
+    """A wrong value as it may stand in an error text: quoted, on one line, and short."""
+    text = ascii(value) if not isinstance(value, str) or not value.isprintable() else repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def whole_number(field: str, value: object, *, least: int = 0, most: int = MAX_SIZE) -> int:
+    """A whole number, given as int or as ASCII digits.
+
+    Python's int() would also take '1_000', ' 7 ', '+5' and digits of other scripts, so it is not asked first.
+    """
+    number: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and _DIGITS.fullmatch(value):
+        number = int(value)
+    if number is None or not least <= number <= most:
+        raise Invalid(f"{field} must be a whole number from {least} to {most}, not {shown(value)}")
+    return number
+
+
+def line(field: str, value: object, *, most: int = MAX_TEXT, least: int = 0) -> str:
+    """Text without control characters and lone surrogates, so that it fits into a header and a log line."""
+    text = _text(field, value, most=most, least=least)
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise Invalid(f"{field} must not contain control characters, as {shown(value)} does")
+    return text
+
+
+def _text(field: str, value: object, *, most: int, least: int) -> str:
+    if not isinstance(value, str):
+        raise Invalid(f"{field} must be text, not {shown(value)}")
+    if not least <= len(value) <= most:
+        raise Invalid(f"{field} must have {least} to {most} characters, not {len(value)}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Invalid(f"{field} must be valid Unicode, not {shown(value)}") from None
+    return value
+
+
+def truth(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Invalid(f"{field} must be true or false, not {shown(value)}")
+    return value
+
+
+def image_uuid(field: str, value: object) -> str:
+    """A UUID in its canonical lower-case form; uuid.UUID() would take braces, urn: and stray dashes too."""
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise Invalid(f"{field} must be a lower-case UUID of 36 characters, not {shown(value)}")
+    return value
+
+
+def properties(value: object) -> dict[str, str]:
+    """An image's own properties: keys of 1 to 255 characters, values of text."""
+    if not isinstance(value, Mapping):
+        raise Invalid(f"properties must be an object of texts, not {shown(value)}")
+    if len(value) > MAX_PROPERTIES:
+        raise Invalid(f"an image may have at most {MAX_PROPERTIES} properties, not {len(value)}")
+    return {
+        line("a property's name", key, least=1): line(
+            f"property {shown(key)}", text, most=MAX_PROPERTY_VALUE
+        )
+        for key, text in value.items()
+    }
