@@ -87,15 +87,15 @@ class Image:
 class ImageChange:
     """What an update sets; every field that is UNSET stays as it is. Named properties are set, others kept."""
 
-    name: str | None | Unset = UNSET
+    name: str | Unset | None = UNSET
     status: Status | Unset = UNSET
     visibility: Visibility | Unset = UNSET
-    disk_format: str | None | Unset = UNSET
-    container_format: str | None | Unset = UNSET
-    size: int | None | Unset = UNSET
-    checksum: str | None | Unset = UNSET
-    os_hash_algo: str | None | Unset = UNSET
-    os_hash_value: str | None | Unset = UNSET
+    disk_format: str | Unset | None = UNSET
+    container_format: str | Unset | None = UNSET
+    size: int | Unset | None = UNSET
+    checksum: str | Unset | None = UNSET
+    os_hash_algo: str | Unset | None = UNSET
+    os_hash_value: str | Unset | None = UNSET
     locations: tuple[str, ...] | Unset = UNSET
     properties: Mapping[str, str] | Unset = UNSET
 

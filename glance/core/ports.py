@@ -127,9 +127,7 @@ class Registry(Protocol):
 
     def find(self, ctx: Context, query: Query) -> Page: ...
 
-    def update(
-        self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None
-    ) -> Image:
+    def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         """Change the image and return it. With `expect`, only if it has that status at the moment of the
         change, so that of two racing callers one wins. Raises NotFound, WrongState."""
 

@@ -109,9 +109,7 @@ class ImageService:
         """End a reservation whose upload cannot even begin. Raises WrongState when it is not queued."""
         self._registry.update(ctx, image_id, ImageChange(status=on_failure), expect=Status.QUEUED)
 
-    def activate(
-        self, ctx: Context, image_id: str, location: str, *, change: ImageChange | None = None
-    ) -> Image:
+    def activate(self, ctx: Context, image_id: str, location: str, *, change: ImageChange | None = None) -> Image:
         """Make a queued image of bytes that already lie elsewhere, which are not fetched.
 
         Raises Invalid for a location that is not of a third party, WrongState when the image is not queued.
@@ -175,15 +173,11 @@ class ImageService:
         except GlanceError as error:
             LOG.error("bytes of image %s (%s) are left behind: %s", image.number, image.id, error)
 
-    def _settle(
-        self, ctx: Context, image: Image, on_failure: Status, error: BaseException
-    ) -> bool:
+    def _settle(self, ctx: Context, image: Image, on_failure: Status, error: BaseException) -> bool:
         """Give a failed upload its final status, without masking the error. True: no record holds its bytes."""
         LOG.warning("upload of image %s (%s) failed: %s", image.number, image.id, error)
         try:
-            self._registry.update(
-                ctx, image.id, ImageChange(status=on_failure), expect=Status.SAVING
-            )
+            self._registry.update(ctx, image.id, ImageChange(status=on_failure), expect=Status.SAVING)
         except NotFound:
             return True  # deleted in the meantime
         except WrongState:

@@ -83,8 +83,6 @@ def properties(value: object) -> dict[str, str]:
     if len(value) > MAX_PROPERTIES:
         raise Invalid(f"an image may have at most {MAX_PROPERTIES} properties, not {len(value)}")
     return {
-        line("a property's name", key, least=1): line(
-            f"property {shown(key)}", text, most=MAX_PROPERTY_VALUE
-        )
+        line("a property's name", key, least=1): line(f"property {shown(key)}", text, most=MAX_PROPERTY_VALUE)
         for key, text in value.items()
     }
