@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The handlers of the classic API: decode, one use case of the service, encode."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from webob import Request, Response
+
+from glance.api.classic import shapes
+from glance.core import values
+from glance.core.errors import Invalid, NotFound, WrongState
+from glance.core.image import UNSET, Image, ImageChange, Query, Status, Visibility
+from glance.core.service import ImageService, check_external
+from glance.wire import classic
+from glance.wsgi.body import has_body, source_of
+from glance.wsgi.identify import context_of
+from glance.wsgi.send import send, span_of
+
+OCTETS = "application/octet-stream"
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+
+
+class Images:
+    def __init__(self, service: ImageService) -> None:
+        self._service = service
+
+    def index(self, request: Request) -> Response:
+        return shapes.collection(classic.brief_of(image) for image in self._public(request))
+
+    def detail(self, request: Request) -> Response:
+        return shapes.collection(classic.record_of(image) for image in self._public(request))
+
+    def meta(self, request: Request, number: str) -> Response:
+        return shapes.with_meta(Response(), self._image(request, number))
+
+    def show(self, request: Request, number: str) -> Response:
+        image = self._image(request, number)
+        span = span_of(request, image.size) if image.status is Status.ACTIVE else None
+        blob = self._service.open(context_of(request), image, span)
+        return shapes.with_meta(send(request, blob, total=image.size, span=span), image)
+
+    def create(self, request: Request) -> Response:
+        """Bytes in the body now; or elsewhere, at x-image-meta-location; or later, by PUT."""
+        ctx = context_of(request)
+        fields = shapes.fields_of(request)
+        draft = replace(classic.draft_from({**fields, "status": str(Status.QUEUED)}), locations=())
+        location = _location(fields)
+        if has_body(request):
+            image = self._upload(request, self._service.reserve(ctx, draft), ImageChange())
+        elif location is not None:
+            check_external(location)
+            image = self._service.activate(ctx, self._service.reserve(ctx, draft).id, location)
+        else:
+            image = self._service.reserve(ctx, draft)
+        # The steps from queued to active are one creation to the client, not updates.
+        response = shapes.single(replace(image, updated_at=None))
+        response.location = f"/images/{image.number}"
+        return response
+
+    def update(self, request: Request, number: str) -> Response:
+        """Absent fields stay. Bytes or a location are taken while the image is queued, and then only."""
+        ctx = context_of(request)
+        image = self._image(request, number)
+        fields = shapes.fields_of(request)
+        fields.pop("status", None)  # the server's own; clients of 2011 send it with every update
+        change = replace(classic.change_from(fields), locations=UNSET)
+        location = _location(fields)
+        if has_body(request):
+            if image.status is not Status.QUEUED:
+                raise WrongState(f"image {number} is {image.status}: bytes are taken while it is queued")
+            image = self._upload(request, image, change)
+        elif location is not None and location not in image.locations:
+            if image.status is not Status.QUEUED:
+                raise WrongState(f"image {number} is {image.status}: a location is taken while it is queued")
+            image = self._service.activate(ctx, image.id, location, change=change)
+        else:
+            if image.status is Status.ACTIVE and change.size not in (UNSET, image.size):
+                raise Invalid(f"image {number} has {image.size} bytes: the size of an active image is fixed")
+            image = self._service.update(ctx, image.id, change)
+        return shapes.single(image)
+
+    def delete(self, request: Request, number: str) -> Response:
+        self._service.delete(context_of(request), self._image(request, number).id)
+        return Response(content_length=0)
+
+    def _public(self, request: Request) -> Iterator[Image]:
+        return self._service.list(context_of(request), Query(visibility=Visibility.PUBLIC))
+
+    def _image(self, request: Request, number: str) -> Image:
+        if not _NUMBER.fullmatch(number):
+            raise NotFound(f"there is no image {values.shown(number)}: an image is named by a whole number")
+        return self._service.get(context_of(request), number)
+
+    def _upload(self, request: Request, image: Image, change: ImageChange) -> Image:
+        """The size header promises nothing here: in this API the bytes that came are the size."""
+        ctx = context_of(request)
+        try:
+            if request.headers.get("Content-Type") != OCTETS:
+                raise Invalid(f"a body with image data must have the Content-Type {OCTETS}")
+            body = source_of(request)
+        except Invalid:
+            self._service.abandon(ctx, image.id)
+            raise
+        return self._service.upload(
+            ctx,
+            image.id,
+            body,
+            size=body.length,
+            store=request.headers.get("X-Image-Meta-Store"),
+            change=replace(change, size=UNSET),
+        )
+
+
+def _location(fields: dict[str, object]) -> str | None:
+    location = fields.get("location")
+    return str(location) if location else None

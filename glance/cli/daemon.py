@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What glance-api and glance-registry share: read the configuration, log, listen, serve in the foreground."""
+
+import argparse
+import dataclasses
+import logging
+import logging.config
+import logging.handlers
+import re
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from glance import config
+from glance.cli.process import notify, plain
+from glance.core.errors import GlanceError
+from glance.serve import green
+from glance.version import VERSION
+
+OPEN_FILES = 32_768  # each connection, and each image on its way, needs one
+LOG_FORMAT = "%(asctime)s %(levelname)8s [%(name)s] %(message)s"
+
+_SECRET_NAME = re.compile(r"key|password|secret", re.IGNORECASE)
+_SECRET_IN_URL = re.compile(r"(://[^:/@\s]*:)[^/\s]*@|(\bpassword=)[^&\s]*", re.IGNORECASE)
+
+
+class Refusal(Exception):
+    """Why the daemon does not start, for the one who started it."""
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Be that daemon until a signal ends it; the exit status."""
+    options = _parser(name).parse_args(arguments)
+    try:
+        _serve(name, options)
+    except Refusal as refusal:
+        reason = " ".join(str(refusal).split())
+        print(f"ERROR: {reason}", file=sys.stderr, flush=True)
+        notify(f"STATUS={reason}")
+        return 1
+    return 0
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=name,
+        description=f"Run {name} in the foreground. glance-control starts it in the background.",
+        epilog="SIGTERM and SIGINT let running requests finish for the grace time of the configuration "
+        "(graceful_shutdown_timeout), SIGHUP lets them finish without limit. "
+        "Under systemd use Type=notify: the daemon says when it answers.",
+    )
+    parser.add_argument(
+        "config",
+        nargs="?",
+        metavar="CONFPATH",
+        help="configuration file; otherwise glance.conf in the current directory, ~/.glance, ~, /etc/glance or /etc",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what is done (INFO)")
+    parser.add_argument("-d", "--debug", action="store_true", help="log everything (DEBUG), first the configuration")
+    parser.add_argument("--config-file", metavar="PATH", help="the same as CONFPATH")
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="use no configuration file but the built-in defaults, and keep images and database below DIR",
+    )
+    logs = parser.add_argument_group("log")
+    logs.add_argument("--log-config", metavar="PATH", help="a file for Python's logging.config; overrides the rest")
+    logs.add_argument(
+        "--log-handler",
+        choices=("syslog", "file", "stream"),
+        help="where to; stream is standard output (default: file if a file or directory is given, otherwise stream)",
+    )
+    logs.add_argument("--log-date-format", metavar="FORMAT", help="of strftime (default: %%Y-%%m-%%d %%H:%%M:%%S)")
+    logs.add_argument("--log-file", metavar="PATH", help=f"default: {name}.log")
+    logs.add_argument("--log-dir", metavar="DIR", help="directory of the log file")
+    return parser
+
+
+def _serve(name: str, options: argparse.Namespace) -> None:
+    path, loaded = _load(name, options)
+    settings = loaded.settings
+    _set_up_logs(name, options, settings)
+    log = logging.getLogger(name)
+    if options.debug or settings.debug:
+        log.debug("%s", _dump(path, settings))
+    _raise_file_limit(log)
+    address = f"{settings.bind_host}:{settings.bind_port}"
+    try:
+        sock = green.listen(settings.bind_host, settings.bind_port, backlog=settings.backlog)
+    except OSError as error:
+        raise Refusal(f"cannot listen on {address}: {plain(error)}") from error
+    with sock:
+        try:
+            app = loaded.app()
+        except (config.ConfigError, GlanceError) as error:
+            raise Refusal(str(error)) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise Refusal(where + plain(error)) from error
+        except Exception as error:
+            log.exception("the application cannot be loaded")
+            raise Refusal(f"the application cannot be loaded: {type(error).__name__}: {error}") from error
+
+        def ready() -> None:
+            log.info("%s %s answers at http://%s", name, VERSION, address)
+            notify(f"READY=1\nSTATUS=http://{address}")
+
+        green.run(app, sock, workers=settings.workers, grace=settings.graceful_shutdown_timeout, on_ready=ready)
+    log.info("%s has ended", name)
+
+
+def _load(name: str, options: argparse.Namespace) -> tuple[Path | None, config.Loaded]:
+    given = options.config_file or options.config
+    if options.config_file and options.config and options.config_file != options.config:
+        raise Refusal(f"two configuration files are given: {options.config} and {options.config_file}")
+    if given and options.data_dir:
+        raise Refusal("--data-dir stands for built-in defaults: give it or a configuration file, not both")
+    try:
+        if options.data_dir:
+            return None, config.load(name, None, Path(options.data_dir).absolute())
+        path = config.find_file(given)
+        if path is None:
+            raise Refusal(
+                f"{name} finds no glance.conf in the current directory, ~/.glance, ~, /etc/glance or /etc. "
+                f"Name one, or use --data-dir for built-in defaults"
+            )
+        return path, config.load(name, path)
+    except config.ConfigError as error:
+        raise Refusal(str(error)) from error
+
+
+def _set_up_logs(name: str, options: argparse.Namespace, settings: config.Settings) -> None:
+    if options.log_config:
+        try:
+            if not Path(options.log_config).is_file():
+                raise Refusal(f"no such file of log settings: {options.log_config}")
+            logging.config.fileConfig(options.log_config, disable_existing_loggers=False)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ImportError,
+            RuntimeError,
+        ) as error:
+            raise Refusal(f"{options.log_config} holds no log settings: {error}") from error
+        return
+    try:
+        handler = _handler(name, options, settings)
+    except OSError as error:
+        raise Refusal(f"cannot write the log {error.filename or ''}: {plain(error)}") from error
+    handler.setFormatter(logging.Formatter(LOG_FORMAT, options.log_date_format or settings.log_date_format))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    if options.debug or settings.debug:
+        root.setLevel(logging.DEBUG)
+    elif options.verbose or settings.verbose:
+        root.setLevel(logging.INFO)
+    # Libraries tell at DEBUG what is in requests and answers, credentials included.
+    for library in ("urllib3", "botocore", "boto3", "s3transfer", "swiftclient", "sqlalchemy"):
+        logging.getLogger(library).setLevel(max(logging.INFO, root.level))
+
+
+def _handler(name: str, options: argparse.Namespace, settings: config.Settings) -> logging.Handler:
+    folder = options.log_dir or settings.log_dir
+    file = options.log_file or settings.log_file
+    kind = options.log_handler or ("file" if folder or file else "stream")
+    if kind == "syslog":
+        return logging.handlers.SysLogHandler("/dev/log")
+    if kind == "stream":
+        return logging.StreamHandler(sys.stdout)
+    # Watched: after logrotate has moved the file away, the next line goes to a new one.
+    return logging.handlers.WatchedFileHandler(Path(folder or "", file or f"{name}.log"), encoding="utf-8")
+
+
+def _raise_file_limit(log: logging.Logger) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < OPEN_FILES:
+        log.info("at most %d files may be open, %d are recommended: not started by root?", wanted, OPEN_FILES)
+
+
+def _dump(path: Path | None, settings: config.Settings) -> str:
+    """The configuration as it is used, without what is secret in it."""
+    rows = [f"{field.name:<30} {shown_option(field.name, getattr(settings, field.name))}"
+            for field in sorted(dataclasses.fields(settings), key=lambda field: field.name)]  # fmt: skip
+    stars = "*" * 80
+    return "\n".join((stars, "Configuration in use:", str(path or "built-in defaults"), "=" * 80, *rows, stars))
+
+
+def shown_option(name: str, value: object) -> str:
+    """An option's value as it may stand in a log: secret ones, and passwords inside URLs, as stars."""
+    if value is None:
+        return ""
+    if _SECRET_NAME.search(name):
+        return "***"
+    return _SECRET_IN_URL.sub(lambda found: (found[1] + "***@") if found[1] else found[2] + "***", str(value))

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Knowing one's own processes: pid files, their locks, signals, and the word of a daemon that it is ready.
+
+A pid file is open and locked (flock) in the daemon and its workers for as long as one of them lives. So a file
+that can be locked is left over, whatever number stands in it, and nobody is signalled on its account; a file
+that cannot be locked belongs to a living daemon.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import select
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+TICK = 0.05  # seconds between two looks at something that changes
+SETTLE = 2.0  # seconds that a locked pid file may take to name its process: it is just being started
+PROBE = 0.5  # seconds for which somebody else's look at a file may keep us from locking it
+_CONTENT = re.compile(rb"\s*(\d{1,10})?\s*")
+_LONGEST = 32  # bytes of a pid file
+
+
+class PidFileError(Exception):
+    """A pid file that cannot be used; the text says which and why."""
+
+
+class Running:
+    """A daemon that lives, known by its locked pid file. To be closed."""
+
+    def __init__(self, path: Path, descriptor: int, pid: int) -> None:
+        self.path = path
+        self.pid = pid
+        self._descriptor = descriptor
+
+    def signal(self, number: signal.Signals) -> None:
+        """Raises PermissionError; no error when it has just ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it and its workers have ended within that time."""
+        return wait_until(lambda: _lock(self._descriptor, fcntl.LOCK_SH), seconds)
+
+    def forget(self) -> None:
+        """Remove its pid file, if that is still the one at this path."""
+        if _same(self.path, self._descriptor):
+            self.path.unlink(missing_ok=True)
+
+    def command(self) -> list[str]:
+        """The words of its command line; none where the system does not tell."""
+        try:
+            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return []
+        return [os.fsdecode(word) for word in words[:-1]]
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class PidFile:
+    """One path where a daemon's number may stand. Symbolic links and odd files are refused: PidFileError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def find(self) -> Running | None:
+        """The daemon that holds this file; None when there is no file, or one that is left over."""
+        descriptor = self._open(os.O_RDONLY)
+        if descriptor is None:
+            return None
+        try:
+            pid = self._holder(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if pid is None:
+            os.close(descriptor)
+            return None
+        return Running(self.path, descriptor, pid)
+
+    def remove_stale(self) -> bool:
+        """Remove a file that no living daemon holds; whether there was one."""
+        descriptor = self._open(os.O_RDWR)
+        if descriptor is None:
+            return False
+        try:
+            self._number(descriptor)  # refuses what is no pid file: a mistyped path must not cost a file
+            if not wait_until(lambda: _lock(descriptor), PROBE) or not _same(self.path, descriptor):
+                return False
+            self.path.unlink(missing_ok=True)
+            return True
+        finally:
+            os.close(descriptor)
+
+    def claim(self) -> int:
+        """Make the file, locked and empty; its descriptor is to be handed to the daemon, then closed."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.path, flags, 0o644)
+        except FileExistsError:
+            raise PidFileError(f"{self.path} has just been made by somebody else") from None
+        except OSError as error:
+            raise PidFileError(f"cannot make {self.path}: {plain(error)}") from error
+        if not wait_until(lambda: _lock(descriptor), PROBE) or not _same(self.path, descriptor):
+            os.close(descriptor)
+            raise PidFileError(f"{self.path} has just been taken by somebody else")
+        return descriptor
+
+    def abandon(self, descriptor: int) -> None:
+        """Remove what claim() made, after a start that failed."""
+        if _same(self.path, descriptor):
+            self.path.unlink(missing_ok=True)
+
+    def _holder(self, descriptor: int) -> int | None:
+        """The number of the daemon that has the file locked; None when nobody has."""
+        found: list[int] = []
+
+        def settled() -> bool:
+            if _lock(descriptor, fcntl.LOCK_SH):
+                return True
+            pid = self._number(descriptor)
+            if pid and _holds(pid, descriptor) is not False:
+                found.append(pid)
+            return bool(found)
+
+        if not wait_until(settled, SETTLE):
+            raise PidFileError(f"{self.path} is locked, but not by the process that it names: leaving it alone")
+        return found[0] if found else None
+
+    def _open(self, flags: int) -> int | None:
+        try:
+            descriptor = os.open(self.path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            reason = "it is a symbolic link" if error.errno == errno.ELOOP else plain(error)
+            raise PidFileError(f"cannot use the pid file {self.path}: {reason}") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise PidFileError(f"cannot use the pid file {self.path}: it is not a regular file")
+        return descriptor
+
+    def _number(self, descriptor: int) -> int | None:
+        match = _CONTENT.fullmatch(content := os.pread(descriptor, _LONGEST + 1, 0))
+        if match is None or len(content) > _LONGEST:
+            raise PidFileError(f"{self.path} is not a pid file: it holds something else than a number")
+        return int(match[1]) if match[1] else None
+
+
+def write_pid(descriptor: int, pid: int) -> None:
+    """Write the number into a claimed file, in one piece."""
+    os.pwrite(descriptor, b"%d\n" % pid, 0)
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    """Look until something is true, or that many seconds are over; whether it came true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(TICK)
+    return True
+
+
+def plain(error: OSError) -> str:
+    """An operating system's error as it stands in the middle of a sentence."""
+    text = error.strerror or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Try to lock. Looking takes a shared lock only, so that two who look do not take each other for a daemon."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _same(path: Path, descriptor: int) -> bool:
+    """Whether the path still leads to the file that is open."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _holds(pid: int, descriptor: int) -> bool | None:
+    """Whether that process has our file open; None where the system does not tell.
+
+    The lock alone would not do: a daemon that was killed may leave workers that still hold it, while its number
+    already belongs to another process; or the lock's holder lives in another container, where numbers differ.
+    """
+    ours = os.fstat(descriptor)
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with suppress(OSError):  # closed in the meantime
+                    if os.path.samestat(entry.stat(), ours):
+                        return True
+    except PermissionError:
+        return None
+    except OSError:
+        return False if Path("/proc/self/fd").is_dir() else None
+    return False
+
+
+class Readiness:
+    """Where a child says that it is ready, or why it cannot be: systemd's sd_notify protocol."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="glance-")  # private: nobody else can send
+        self.address = str(Path(self._folder, "notify"))
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._status = ""
+        try:
+            self._socket.bind(self.address)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._socket.close()
+        Path(self.address).unlink(missing_ok=True)
+        Path(self._folder).rmdir()
+
+    def wait(self, child: subprocess.Popen[bytes], deadline: float) -> str | None:
+        """Wait for the child's word until a moment of time.monotonic(). None: it is ready; or what went wrong."""
+        while True:
+            ended = child.poll() is not None  # asked first: its last words may lie there after its death
+            if self._ready():
+                return None
+            if ended:
+                return self._status or _end_of(child.returncode)
+            if time.monotonic() >= deadline:
+                return "it did not get ready in time"
+            select.select([self._socket], [], [], TICK)
+
+    def _ready(self) -> bool:
+        while True:
+            try:
+                message = self._socket.recv(4096).decode("utf-8", "replace")
+            except BlockingIOError:
+                return False
+            for line in message.splitlines():
+                if line == "READY=1":
+                    return True
+                if line.startswith("STATUS="):
+                    self._status = line.removeprefix("STATUS=")
+
+
+def _end_of(status: int) -> str:
+    return f"it was killed by signal {-status}" if status < 0 else f"it ended with exit status {status}"
+
+
+def notify(message: str) -> None:
+    """Tell whoever started this process, glance-control or systemd, if he wants to know."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):  # Linux's abstract names
+        address = "\0" + address[1:]
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(message.encode(), address)

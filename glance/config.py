@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: one PasteDeploy file for both daemons, typed and checked here, at the door.
+
+Each option is a field below, with its default and its meaning; etc/glance.conf shows them all (a test keeps it
+so). A name that is no option is an error, because a misspelt one would otherwise be a default in silence.
+"""
+
+import configparser
+import difflib
+import importlib
+import os
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from paste.deploy import loadwsgi
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+FILE_NAME = "glance.conf"
+SEARCHED = (".", "~/.glance", "~", "/etc/glance", "/etc")
+PASTE_KEYS = frozenset({"here", "__file__"})  # put among the defaults by PasteDeploy
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_REFERENCE = re.compile(r"%\((\w+)\)s")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text says why, and what would do."""
+
+
+def _option(
+    default: Any, text: str, *, least: int = 0, most: int | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    return field(default=default, metadata={"help": text, "least": least, "most": most, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonConfig:
+    """What both daemons have; may stand in [DEFAULT]."""
+
+    verbose: bool = _option(True, "Log what is done, such as one line per request.")
+    debug: bool = _option(False, "Log everything that may help to find a fault, and the configuration at start.")
+    log_file: str = _option("", "File to log to instead of standard output.")
+    log_dir: str = _option("", "Directory for log files: of log_file, and of what glance-control captures.")
+    log_date_format: str = _option("%Y-%m-%d %H:%M:%S", "Format of the time in the log, as of strftime.")
+    backlog: int = _option(4096, "Connections that may wait to be accepted.", least=1, most=65535)
+    workers: int = _option(0, "Processes to fork for requests; 0: serve them in the one process.", most=1024)
+    graceful_shutdown_timeout: int = _option(
+        15, "Seconds that running requests get to finish after SIGTERM.", most=86400
+    )
+
+    @classmethod
+    def parse(cls, global_conf: Mapping[str, str], local_conf: Mapping[str, str]) -> Self:
+        """Check and convert the texts of [DEFAULT] and of the daemon's own section. Raises ConfigError."""
+        own = {item.name: item for item in fields(cls)}
+        anywhere = own.keys() | {item.name for kind in (ApiConfig, RegistryConfig) for item in fields(kind)}
+        given: dict[str, str] = {}
+        for name, text in global_conf.items():
+            if name not in anywhere and name not in PASTE_KEYS:
+                raise _unknown(name, "DEFAULT", anywhere)
+            if name in own:
+                given[name] = text
+        for name, text in local_conf.items():
+            if name not in own:
+                raise _unknown(name, f"app:{cls.section()}", own.keys())
+            given[name] = text
+        return cls(**{name: _typed(own[name], text) for name, text in given.items()})
+
+    @classmethod
+    def section(cls) -> str:
+        return next(name for name, (kind, _) in _DAEMONS.items() if kind is cls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig(DaemonConfig):
+    """[app:glance-api]"""
+
+    bind_host: str = _option("0.0.0.0", "Address to listen on; 0.0.0.0: all of this host's.")
+    bind_port: int = _option(9292, "Port to listen on.", least=1, most=65535)
+    registry_host: str = _option("127.0.0.1", "Host of the registry; 0.0.0.0 means this host.")
+    registry_port: int = _option(9191, "Port of the registry.", least=1, most=65535)
+    registry_timeout: int = _option(10, "Seconds to wait for an answer of the registry.", least=1, most=3600)
+    default_store: str = _option("file", "Store for images whose upload names none.")
+    hashing_algorithm: str = _option(
+        "sha512",
+        "Digest computed of every image beside md5.",
+        choices=("sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s"),
+    )
+    filesystem_store_datadir: str = _option(
+        "/var/lib/glance/images/", "Directory of the file store, made at the first upload."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryConfig(DaemonConfig):
+    """[app:glance-registry]"""
+
+    bind_host: str = _option("127.0.0.1", "Address to listen on. Whoever reaches the registry may change it.")
+    bind_port: int = _option(9191, "Port to listen on.", least=1, most=65535)
+    sql_connection: str = _option(
+        "sqlite:///glance.sqlite",
+        "Database, as an SQLAlchemy URL; a relative SQLite file lies where the daemon was started.",
+    )
+    sql_idle_timeout: int = _option(3600, "Seconds after which an idle database connection is renewed.", least=1)
+
+
+_DAEMONS: dict[str, tuple[type[DaemonConfig], str]] = {
+    "glance-api": (ApiConfig, "glance.server:app_factory"),
+    "glance-registry": (RegistryConfig, "glance.registry.server:app_factory"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The configuration of one daemon, and the application that it describes."""
+
+    settings: DaemonConfig
+    _context: Any  # PasteDeploy's, or None without a file
+    _factory: str
+    _local_conf: Mapping[str, str]
+
+    def app(self) -> "WSGIApplication":
+        """Build the WSGI application, filters of a pipeline included. Raises ConfigError, OSError, GlanceError."""
+        app: WSGIApplication
+        if self._context is not None:
+            app = self._context.create()
+        else:
+            module, _, name = self._factory.partition(":")
+            app = getattr(importlib.import_module(module), name)({}, **self._local_conf)
+        return app
+
+
+def find_file(given: str | None) -> Path | None:
+    """The configuration file, absolute: the given one, or the first found in SEARCHED; None: there is none.
+
+    Raises ConfigError when a file was given and cannot be read.
+    """
+    if given is not None:
+        path = Path(given).expanduser().absolute()
+        if not path.is_file() or not os.access(path, os.R_OK):
+            raise ConfigError(f"cannot read the configuration file {path}")
+        return path
+    for directory in SEARCHED:
+        path = Path(directory).expanduser().absolute() / FILE_NAME
+        if path.is_file():
+            return path
+    return None
+
+
+def load(daemon: str, path: Path | None = None, data_dir: Path | None = None) -> Loaded:
+    """The configuration of `glance-api` or `glance-registry`.
+
+    Without a file all options have their defaults, with everything that is kept below `data_dir`.
+    Raises ConfigError.
+    """
+    kind, factory = _DAEMONS[daemon]
+    if path is None:
+        local = _below(data_dir or Path.cwd(), kind)
+        return Loaded(kind.parse({}, local), None, factory, local)
+    try:
+        context = _Loader(str(path)).get_context(loadwsgi.APP, daemon)
+    except (configparser.Error, LookupError, OSError, ValueError, ImportError, AttributeError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    try:
+        app_context = context
+        while hasattr(app_context, "app_context"):  # a pipeline: its application is the last
+            app_context = app_context.app_context
+        return Loaded(kind.parse(app_context.global_conf, app_context.local_conf), context, factory, {})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _below(data_dir: Path, kind: type[DaemonConfig]) -> dict[str, str]:
+    if kind is ApiConfig:
+        return {"filesystem_store_datadir": str(data_dir / "images")}
+    return {"sql_connection": f"sqlite:///{data_dir / 'glance.sqlite'}"}
+
+
+class _Interpolation(configparser.Interpolation):
+    """Replaces %(here)s and other known names, and leaves every other % as it is: passwords contain it."""
+
+    def before_get(
+        self,
+        parser: MutableMapping[str, Mapping[str, str]],
+        section: str,
+        option: str,
+        value: str,
+        defaults: Mapping[str, str],
+    ) -> str:
+        return _REFERENCE.sub(lambda found: defaults.get(found[1], found[0]), value)
+
+
+class _Loader(loadwsgi.ConfigLoader):  # type: ignore[misc]
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename)
+        self.parser._interpolation = _Interpolation()
+
+
+def _unknown(name: str, section: str, known: Any) -> ConfigError:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f": did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+    return ConfigError(f"[{section}] has an unknown option {name}{hint}")
+
+
+def _typed(item: Any, text: str) -> Any:
+    text = text.strip()
+    if item.type is bool:
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+        raise ConfigError(f"{item.name} must be True or False, not {text!r}")
+    if item.type is int:
+        least, most = item.metadata["least"], item.metadata["most"]
+        if text.isascii() and text.isdigit() and least <= int(text) and (most is None or int(text) <= most):
+            return int(text)
+        limits = f"from {least} to {most}" if most is not None else f"of {least} or more"
+        raise ConfigError(f"{item.name} must be a whole number {limits}, not {text!r}")
+    choices = item.metadata["choices"]
+    if choices and text not in choices:
+        raise ConfigError(f"{item.name} must be one of {', '.join(choices)}, not {text!r}")
+    return text

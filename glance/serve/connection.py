@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One client's connection: requests in, answers out, as PEP 3333 and RFC 9112 have it."""
+
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import eventlet
+
+from glance.serve import head as heads
+from glance.serve.input import Input
+from glance.serve.output import ClientGoneError, Output
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+LOG = logging.getLogger("glance.serve")
+ACCESS = logging.getLogger("glance.access")
+
+HEAD_TIMEOUT = 20  # seconds from the first byte of a head to its last
+IDLE_TIMEOUT = 60  # seconds without a byte, in either direction, that end a connection
+LINGER = 1  # seconds for which the rest of a refused body is taken and thrown away
+DRAIN = 64 * 1024  # bytes of an unread body that are taken to keep the connection
+RECEIVE = 64 * 1024  # bytes asked for while reading heads
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: whoever returns it unread from the application gets its file sent by the kernel."""
+
+    def __init__(self, file: BinaryIO, block: int = 64 * 1024) -> None:
+        self.file = file
+        self._block = block
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.file.read(self._block), b"")
+
+    def close(self) -> None:
+        self.file.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """What all connections of a process share."""
+
+    app: "WSGIApplication"
+    environ: dict[str, Any] = field(default_factory=dict)  # added to every request's environ
+    draining: bool = False  # no request after the running one
+
+
+class Connection:
+    """`run()` serves the client until either side has enough. `idle` is true between two requests."""
+
+    def __init__(self, sock: socket.socket, address: tuple[Any, ...], service: Service) -> None:
+        self.idle = True
+        self._sock = sock
+        self._address = str(address[0]) if address else "unix"
+        self._local = sock.getsockname()
+        self._service = service
+        self._buffer = b""  # received, not yet used
+        self._sock.settimeout(IDLE_TIMEOUT)
+
+    def run(self) -> None:
+        try:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while self._exchange():
+                self.idle = True
+        except OSError as error:  # a client that leaves is news, not a fault
+            LOG.debug("%s left: %s", self._address, error)
+        finally:
+            self._sock.close()
+
+    def end_if_idle(self) -> None:
+        """Close the connection unless it is in the middle of a request."""
+        if self.idle:
+            self._sock.shutdown(socket.SHUT_RD)  # the waiting receive returns b""
+
+    # The connection as its body sees it (input.Receiver).
+
+    def receive(self, most: int) -> bytes:
+        if self._buffer:
+            block, self._buffer = self._buffer[:most], self._buffer[most:]
+        else:
+            block = self._sock.recv(most)
+        if not block:
+            raise ConnectionError("the client closed the connection")
+        return block
+
+    def receive_line(self, most: int) -> bytes:
+        while b"\r\n" not in self._buffer:
+            if len(self._buffer) > most + 1:
+                raise ValueError(f"a line of the body has more than {most} bytes")
+            block = self._sock.recv(RECEIVE)
+            if not block:
+                raise ConnectionError("the client closed the connection")
+            self._buffer += block
+        line, _, self._buffer = self._buffer.partition(b"\r\n")
+        if len(line) > most:
+            raise ValueError(f"a line of the body has more than {most} bytes")
+        return line
+
+    def _exchange(self) -> bool:
+        """One request and its answer. True: another may follow."""
+        output = Output(self._sock)
+        started = time.monotonic()
+        try:
+            data = self._receive_head()
+            if data is None:
+                return False
+            started = time.monotonic()
+            head = heads.parse(data)
+        except heads.RefusedError as refused:
+            self._refuse(output, refused)
+            self._log(output, "-", started)
+            self._linger()
+            return False
+        body = Input(self, head.length, self._continuer(head, output))
+        output.begin(head, lambda: head.keep_alive and not self._service.draining and _drainable(body, head))
+        target = f"{head.method} {head.path}{'?' if head.query else ''}{head.query}"
+        try:
+            self._answer(head, body, output)
+        except ClientGoneError as gone:
+            LOG.debug("%s left: %s", self._address, gone)
+            output.broken = True
+        finally:
+            self._log(output, target, started)
+        if output.keep_alive and not body.finished:
+            self._drain(body)
+        if not body.finished and not output.broken:
+            self._linger()
+        return output.keep_alive and body.finished and not output.broken
+
+    def _receive_head(self) -> bytes | None:
+        """The bytes up to the empty line; None when the client has no further request."""
+        try:
+            while not (self._buffer or self._service.draining):
+                block = self._sock.recv(RECEIVE)
+                if not block:
+                    return None
+                self._buffer = block.lstrip(b"\r\n")  # RFC 9112 §2.2: an empty line before is forgiven
+        except TimeoutError:
+            return None
+        if not self._buffer:
+            return None
+        self.idle = False
+        timeout = eventlet.Timeout(HEAD_TIMEOUT, TimeoutError("the head of the request took too long"))
+        try:
+            while (end := self._buffer.find(b"\r\n\r\n")) < 0 and len(self._buffer) <= heads.MAX_HEAD:
+                block = self._sock.recv(RECEIVE)
+                if not block:
+                    return None
+                self._buffer += block
+        except TimeoutError as error:
+            raise heads.RefusedError("408 Request Timeout", str(error)) from None
+        finally:
+            timeout.cancel()
+        if end < 0 or end > heads.MAX_HEAD:
+            raise heads.RefusedError("431 Request Header Fields Too Large", f"a head over {heads.MAX_HEAD} bytes")
+        data, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
+        return data
+
+    def _continuer(self, head: heads.Head, output: Output) -> Callable[[], None]:
+        def send_continue() -> None:
+            if head.expects_continue and not output.head_sent:
+                self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        return send_continue
+
+    def _answer(self, head: heads.Head, body: Input, output: Output) -> None:
+        result: Iterable[bytes] = ()
+        try:
+            try:
+                result = self._service.app(self._environ(head, body), output.start_response)
+                if isinstance(result, FileWrapper):
+                    output.send_file(result.file)
+                else:
+                    if isinstance(result, list | tuple):
+                        output.length_if_unknown(sum(map(len, result)))
+                    for block in result:
+                        output.write(block)
+                    output.finish()
+            finally:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+        except ClientGoneError:
+            raise
+        except Exception:
+            LOG.exception("%s %s failed", head.method, ascii(head.path))
+            if output.head_sent:
+                output.broken = True  # the client notices by the missing end
+            else:
+                output.plain("500 Internal Server Error", "the server failed; its log says why")
+
+    def _refuse(self, output: Output, refused: heads.RefusedError) -> None:
+        try:
+            output.plain(refused.status, str(refused))
+        except ClientGoneError as gone:
+            LOG.debug("%s left: %s", self._address, gone)
+
+    def _drain(self, body: Input) -> None:
+        """Take the unread rest of a small body, so that the next request can be read."""
+        timeout = eventlet.Timeout(LINGER, TimeoutError())
+        try:
+            body.read()
+        except (OSError, ValueError):
+            pass
+        finally:
+            timeout.cancel()
+
+    def _linger(self) -> None:
+        """Closing while bytes lie unread makes the kernel reset the connection, and the client may lose the
+        answer over it: so say that nothing more comes, and take for a moment what is on its way."""
+        timeout = eventlet.Timeout(LINGER, TimeoutError())
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            while self._sock.recv(RECEIVE):
+                eventlet.sleep(0)
+        except OSError:
+            pass
+        finally:
+            timeout.cancel()
+
+    def _environ(self, head: heads.Head, body: Input) -> "WSGIEnvironment":
+        environ: WSGIEnvironment = {
+            "REQUEST_METHOD": head.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": head.path,
+            "QUERY_STRING": head.query,
+            "SERVER_NAME": str(self._local[0]),
+            "SERVER_PORT": str(self._local[1]),
+            "SERVER_PROTOCOL": f"HTTP/1.{head.version[1]}",
+            "REMOTE_ADDR": self._address,
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": body,
+            "wsgi.input_terminated": True,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+            "wsgi.file_wrapper": FileWrapper,
+            **self._service.environ,
+        }
+        for name, value in head.fields.items():
+            key = name.decode("ascii").upper().replace("-", "_")
+            if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+                key = "HTTP_" + key
+            environ[key] = value.decode("latin-1")
+        return environ
+
+    def _log(self, output: Output, target: str, started: float) -> None:
+        """One line per request; `target` is shown with everything odd escaped."""
+        ACCESS.info(
+            '%s "%s" %s %d %.3f %s%s',
+            self._address,
+            ascii(target)[1:-1],
+            output.status[:3] or "-",
+            output.sent,
+            time.monotonic() - started,
+            output.request_id or "-",
+            " broken off" if output.broken else "",
+        )
+
+
+def _drainable(body: Input, head: heads.Head) -> bool:
+    """Whether the connection can be kept: nothing of the body is left, or so little that it can be taken."""
+    if body.finished:
+        return True
+    waits = head.expects_continue and body.untouched  # the client may send the body, or may not
+    return body.left is not None and body.left <= DRAIN and not waits

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listen, serve a WSGI application on green threads, drain, end: the functions that the daemons call."""
+
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import eventlet
+from eventlet import hubs
+from eventlet.greenio import GreenSocket
+
+from glance.serve.connection import Connection, Service
+from glance.serve.threads import Threads
+from glance.serve.workers import supervise
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+LOG = logging.getLogger("glance.serve")
+
+CONNECTIONS = 1000  # served at a time by one process; more wait in the backlog
+NATIVE_THREADS = max(8, 4 * (os.cpu_count() or 1))
+LAST_WORDS = 5  # seconds that broken-off requests get to clean up
+TICK = 0.05  # seconds between two looks while draining
+
+
+def patch() -> None:
+    """Make the standard library green. To be called before anything else is imported.
+
+    `os` stays as it is: workers are forked and awaited without a hub.
+    """
+    eventlet.monkey_patch(os=False)
+
+
+def listen(host: str, port: int, *, backlog: int) -> socket.socket:
+    """A listening socket. Raises OSError, also when the port is another's.
+
+    Not eventlet.listen(): that sets SO_REUSEPORT, with which a second daemon would share the port in silence.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def run(
+    app: "WSGIApplication",
+    sock: socket.socket,
+    *,
+    workers: int = 0,
+    grace: float,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until a signal says otherwise; `on_ready` is called once connections are accepted.
+
+    SIGTERM, SIGINT: stop accepting, let running requests finish for `grace` seconds, then break them off.
+    SIGHUP: the same without the limit. With `workers`, that many processes are forked and replaced when they
+    die; they end when this one does, however it dies.
+    """
+    if workers:
+        supervise(workers, sock, lambda ready, orphaned: Server(app, sock, grace).run(ready, orphaned), on_ready)
+    else:
+        Server(app, sock, grace).run(on_ready, None)
+
+
+class Server:
+    """One process that serves."""
+
+    def __init__(self, app: "WSGIApplication", sock: socket.socket, grace: float) -> None:
+        self._sock = GreenSocket(sock)
+        self._grace = grace
+        self._service = Service(app=app, environ={"glance.threads": Threads(NATIVE_THREADS)})
+        self._pool = eventlet.GreenPool(CONNECTIONS)
+        self._connections: dict[Connection, Any] = {}
+        self._deadline: float | None = None  # monotonic; None: no end in sight
+        self._stopping = eventlet.Event()
+
+    def run(self, on_ready: Callable[[], None], orphaned: int | None) -> None:
+        """Serve and drain. `orphaned`: a descriptor whose end of file means that the parent is gone."""
+        eventlet.spawn_n(self._watch_signals)
+        if orphaned is not None:
+            eventlet.spawn_n(self._watch_parent, orphaned)
+        acceptor = eventlet.spawn(self._accept)
+        eventlet.sleep(0)
+        on_ready()
+        self._stopping.wait()
+        acceptor.kill()
+        self._sock.close()
+        self._drain()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, address = self._sock.accept()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    LOG.error("cannot accept connections: %s", error.strerror)
+                    eventlet.sleep(0.1)
+                continue
+            connection = Connection(sock, address, self._service)
+            self._connections[connection] = None
+            self._pool.spawn_n(self._serve, connection)
+
+    def _serve(self, connection: Connection) -> None:
+        self._connections[connection] = eventlet.getcurrent()
+        try:
+            connection.run()
+        except Exception:
+            LOG.exception("a connection failed")
+        finally:
+            del self._connections[connection]
+
+    def _watch_signals(self) -> None:
+        """Signals wake the hub through a pipe: a handler alone would wait until something else does."""
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        while True:
+            hubs.trampoline(reader, read=True)
+            for caught in os.read(reader, 64):
+                self._stop(None if caught == signal.SIGHUP else self._grace)
+
+    def _watch_parent(self, descriptor: int) -> None:
+        hubs.trampoline(descriptor, read=True)
+        LOG.error("the parent process is gone")
+        self._stop(self._grace)
+
+    def _stop(self, grace: float | None) -> None:
+        self._deadline = None if grace is None else time.monotonic() + grace
+        self._service.draining = True
+        if not self._stopping.ready():
+            self._stopping.send()
+
+    def _drain(self) -> None:
+        LOG.info("finishing %d connections", len(self._connections))
+        for connection in list(self._connections):
+            with suppress(OSError):  # gone already
+                connection.end_if_idle()
+        while self._connections and (self._deadline is None or time.monotonic() < self._deadline):
+            eventlet.sleep(TICK)
+        for running in list(self._connections.values()):
+            if running is not None:
+                eventlet.kill(running)
+        last = time.monotonic() + LAST_WORDS
+        while self._connections and time.monotonic() < last:
+            eventlet.sleep(TICK)
+        sys.stdout.flush()

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The head of an HTTP/1.1 request, read strictly: what is not in the grammar of RFC 9112 is refused.
+
+Two servers that read one request differently is how requests are smuggled, so nothing here is repaired: not a
+bare CR or LF, a folded line, a space before a colon, two lengths, or a coding that is not exactly `chunked`.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+MAX_LINE = 16 * 1024  # bytes of one header line; a Keystone token fits
+MAX_TARGET = 8 * 1024  # bytes of the request target
+MAX_HEAD = 64 * 1024  # bytes of a head
+MAX_HEADERS = 200  # header lines; 128 properties and what clients add
+
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~]+) HTTP/1\.([01])")
+_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_LENGTH = re.compile(rb"[0-9]{1,19}")
+_HOST = re.compile(rb"[!-~]*")
+_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(/[^#]*|\?[^#]*|)", re.IGNORECASE)
+
+# CGI folds `-` and `_` into one name, so a header spelled with `_` could pose as one that a proxy in front
+# has set. Only these are let in: clients of 2011 spell X-Image-Meta-Is_public with it.
+UNDERSCORES_ALLOWED = b"x-image-meta-"
+
+
+class RefusedError(Exception):
+    """A request that is answered with `status` and a closed connection."""
+
+    def __init__(self, status: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    method: str
+    path: str  # percent-decoded once, bytes shown as Latin-1 as WSGI wants it
+    query: str
+    version: tuple[int, int]
+    fields: dict[bytes, bytes]  # by lower-case name; repeated ones joined by commas
+    length: int | None  # bytes of the body; None: chunked
+    keep_alive: bool
+    expects_continue: bool
+
+
+def parse(data: bytes) -> Head:
+    """Read a head, without the empty line that ends it. Raises RefusedError."""
+    request_line, *lines = data.split(b"\r\n")
+    found = _REQUEST_LINE.fullmatch(request_line)
+    if found is None:
+        raise _bad("the request line is not HTTP/1.1")
+    method, target, minor = found.groups()
+    if len(target) > MAX_TARGET:
+        raise RefusedError("414 URI Too Long", f"the URL has more than {MAX_TARGET} bytes")
+    fields = _fields(lines)
+    version = (1, int(minor))
+    path, query = _target(method, target, fields)
+    if version == (1, 1) and b"host" not in fields:
+        raise _bad("a request needs one Host header")
+    length = _length(fields, version)
+    tokens = {token.strip() for token in fields.get(b"connection", b"").lower().split(b",")}
+    return Head(
+        method=method.decode("ascii"),
+        path=path,
+        query=query,
+        version=version,
+        fields=fields,
+        length=length,
+        keep_alive=b"close" not in tokens if version == (1, 1) else b"keep-alive" in tokens,
+        expects_continue=version == (1, 1) and _expects_continue(fields),
+    )
+
+
+def _fields(lines: list[bytes]) -> dict[bytes, bytes]:
+    if len(lines) > MAX_HEADERS:
+        raise RefusedError("431 Request Header Fields Too Large", f"more than {MAX_HEADERS} header lines")
+    fields: dict[bytes, bytes] = {}
+    spelled: dict[bytes, bytes] = {}  # name as CGI folds it → as it came
+    for line in lines:
+        if len(line) > MAX_LINE:
+            raise RefusedError("431 Request Header Fields Too Large", f"a header line over {MAX_LINE} bytes")
+        found = _FIELD_LINE.fullmatch(line)
+        if found is None:
+            raise _bad("a header line is not `name: value`")
+        name, value = found[1].lower(), found[2].rstrip(b" \t")
+        if b"_" in name and not name.startswith(UNDERSCORES_ALLOWED):
+            continue
+        if name == b"host" and (name in fields or not _HOST.fullmatch(value)):
+            raise _bad("a request needs one Host header")
+        if spelled.setdefault(name.replace(b"_", b"-"), name) != name:
+            raise _bad("two headers differ in `-` and `_` only")
+        if name == b"content-length" and fields.get(name, value) != value:
+            raise _bad("two different Content-Length headers")
+        if name in fields and name != b"content-length":
+            value = fields[name] + b"," + value
+        fields[name] = value
+    return fields
+
+
+def _target(method: bytes, target: bytes, fields: dict[bytes, bytes]) -> tuple[str, str]:
+    if not target.startswith(b"/"):
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is not None:
+            fields[b"host"] = absolute[1]  # RFC 9112 §3.2.2: the target's authority counts
+            target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+        elif not (method == b"OPTIONS" and target == b"*"):
+            raise _bad("the request target is not a path")
+    if b"#" in target:
+        raise _bad("a request target has no fragment")
+    path, _, query = target.partition(b"?")
+    decoded = unquote_to_bytes(path)
+    if b"\0" in decoded:
+        raise _bad("a path must not contain NUL")
+    return decoded.decode("latin-1"), query.decode("ascii")
+
+
+def _length(fields: dict[bytes, bytes], version: tuple[int, int]) -> int | None:
+    coding, length = fields.get(b"transfer-encoding"), fields.get(b"content-length")
+    if coding is not None:
+        if length is not None:
+            raise _bad("Content-Length and Transfer-Encoding exclude each other")
+        if version == (1, 0):
+            raise _bad("HTTP/1.0 has no Transfer-Encoding")
+        if coding.lower() != b"chunked":
+            raise RefusedError("501 Not Implemented", "the one transfer coding known here is chunked")
+        return None
+    if length is None:
+        return 0
+    if not _LENGTH.fullmatch(length) or int(length) >= 2**63:
+        raise _bad("Content-Length must be a whole number below 2^63")
+    return int(length)
+
+
+def _expects_continue(fields: dict[bytes, bytes]) -> bool:
+    expectation = fields.get(b"expect")
+    if expectation is None:
+        return False
+    if expectation.lower() != b"100-continue":
+        raise RefusedError("417 Expectation Failed", "the one expectation known here is 100-continue")
+    return True
+
+
+def _bad(text: str) -> RefusedError:
+    return RefusedError("400 Bad Request", text)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answer to one request: status line, headers and framing, and the body by write() or by sendfile."""
+
+import os
+import re
+import socket
+import uuid
+from collections.abc import Callable
+from email.utils import formatdate
+from types import TracebackType
+from typing import BinaryIO, TypeAlias
+
+import eventlet
+from eventlet import hubs
+
+from glance.serve.head import Head
+
+STALL_TIMEOUT = 60  # seconds in which a client that reads nothing is given up
+STEP = 1024 * 1024  # bytes sent before others get their turn
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+
+ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
+
+
+class ClientGoneError(Exception):
+    """The client does not take the answer any more."""
+
+
+class Output:
+    """Used for one request. `sent` counts bytes of the body that the kernel has taken."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.status = ""
+        self.request_id = ""
+        self.sent = 0
+        self.head_sent = False
+        self.keep_alive = False  # settled when the head is sent
+        self.broken = False  # the answer has no honest end
+        self._sock = sock
+        self._head: Head | None = None
+        self._may_keep: Callable[[], bool] = lambda: False
+        self._headers: list[tuple[str, str]] = []
+        self._length: int | None = None
+        self._chunked = False
+
+    def begin(self, head: Head, may_keep: Callable[[], bool]) -> None:
+        """Answer this request; `may_keep` is asked when the head is sent."""
+        self._head = head
+        self._may_keep = may_keep
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None, /
+    ) -> Callable[[bytes], None]:
+        """As PEP 3333 has it. Raises ValueError for headers that would break out of their line."""
+        if exc_info and self.head_sent and exc_info[1] is not None:
+            raise exc_info[1].with_traceback(exc_info[2])
+        if self.status and not exc_info:
+            raise RuntimeError("start_response was called twice")
+        self._length = None
+        for name, value in [("status", status), *headers]:
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise ValueError(f"not a header: {name!r}: {value!r}")
+            lower = name.lower()
+            if lower == "content-length":
+                self._length = int(value)
+            elif lower == "x-openstack-request-id":
+                self.request_id = value
+        self.status = status
+        self._headers = headers
+        return self.write
+
+    def length_if_unknown(self, length: int) -> None:
+        """Settle the length of a body that is known whole."""
+        if self._length is None:
+            self._length = length
+            self._headers = [*self._headers, ("Content-Length", str(length))]
+
+    def write(self, block: bytes) -> None:
+        if not block and self.head_sent:
+            return
+        if self._bodiless:
+            block = b""
+        elif self._length is not None:
+            block = block[: self._length - self.sent]  # PEP 3333: never more than announced
+        size = len(block)
+        data = b"" if self.head_sent else self._make_head()
+        if self._chunked and block:
+            block = b"%x\r\n%b\r\n" % (size, block)
+        if data and size < STEP:
+            self._send(data + block)
+        else:
+            self._send(data)
+            self._send(block)
+        self.sent += size
+
+    def finish(self) -> None:
+        """The application has given all it has."""
+        if not self.head_sent:
+            self.write(b"")
+        if self._chunked:
+            self._send(b"0\r\n\r\n")
+        self._check_length()
+
+    def send_file(self, file: BinaryIO) -> None:
+        """Send the file from where it stands, by the kernel, in as many bytes as Content-Length says."""
+        if self._length is None or self._bodiless:
+            self._length = self._length or 0
+            self.finish()
+            return
+        self._send(self._make_head(), socket.MSG_MORE)
+        offset = file.tell()
+        since = 0
+        while self.sent < self._length:
+            count = self._sendfile(file.fileno(), offset, min(self._length - self.sent, STEP))
+            if count == 0:
+                break  # the file is shorter than it was
+            offset += count
+            self.sent += count
+            since += count
+            if since >= STEP:
+                since = 0
+                eventlet.sleep(0)
+        self._check_length()
+
+    def plain(self, status: str, text: str) -> None:
+        """A short answer of the server itself, after which the connection is closed."""
+        self.request_id = self.request_id or f"req-{uuid.uuid4()}"
+        body = f"{status}\n\n{text}\n".encode()
+        headers = [
+            ("Content-Type", "text/plain; charset=UTF-8"),
+            ("Content-Length", str(len(body))),
+            ("X-Openstack-Request-Id", self.request_id),
+        ]
+        self.status = ""
+        self._may_keep = lambda: False
+        self.start_response(status, headers)
+        self.write(body)
+
+    @property
+    def _bodiless(self) -> bool:
+        return (self._head is not None and self._head.method == "HEAD") or self.status[:3] in ("204", "304")
+
+    def _check_length(self) -> None:
+        if self._length is not None and self.sent != self._length and not self._bodiless:
+            raise RuntimeError(f"{self._length} bytes were announced, {self.sent} sent")
+
+    def _make_head(self) -> bytes:
+        if not self.status:
+            raise RuntimeError("a body without start_response")
+        self.head_sent = True
+        self.keep_alive = self._may_keep()
+        one_one = self._head is None or self._head.version == (1, 1)
+        lines = [f"HTTP/1.1 {self.status}", f"Date: {formatdate(usegmt=True)}"]
+        lines += [f"{name}: {value}" for name, value in self._headers]
+        if self._length is None and not self._bodiless:
+            if one_one:
+                self._chunked = True
+                lines.append("Transfer-Encoding: chunked")
+            else:
+                self.keep_alive = False
+        if not self.keep_alive:
+            lines.append("Connection: close")
+        elif not one_one:
+            lines.append("Connection: keep-alive")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def _send(self, data: bytes, flags: int = 0) -> None:
+        try:
+            if data:
+                self._sock.sendall(data, flags)
+        except OSError as error:
+            raise ClientGoneError(str(error)) from error
+
+    def _sendfile(self, descriptor: int, offset: int, count: int) -> int:
+        while True:
+            try:
+                return os.sendfile(self._sock.fileno(), descriptor, offset, count)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise ClientGoneError(str(error)) from error
+            try:
+                hubs.trampoline(self._sock, write=True, timeout=STALL_TIMEOUT, timeout_exc=TimeoutError)
+            except OSError as error:
+                raise ClientGoneError(str(error)) from error

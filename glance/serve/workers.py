@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pre-forked workers and the process that watches them, which itself runs no hub."""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+LOG = logging.getLogger("glance.serve")
+
+ALL_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+RESPAWN_PAUSE = 1.0  # seconds before a worker that died young is replaced
+
+Serve = Callable[[Callable[[], None], int], None]  # (on_ready, orphaned): see green.Server.run
+
+
+def supervise(count: int, sock: socket.socket, serve: Serve, on_ready: Callable[[], None]) -> None:
+    """Keep `count` workers serving `sock` until SIGTERM, SIGINT or SIGHUP, which all of them are sent."""
+    Supervisor(sock, serve).run(count, on_ready)
+
+
+class Supervisor:
+    def __init__(self, sock: socket.socket, serve: Serve) -> None:
+        self._sock = sock
+        self._serve = serve
+        self._started: dict[int, float] = {}  # pid → monotonic time of its start
+        self._alive_reader, self._alive_writer = os.pipe2(os.O_CLOEXEC)  # closed by the kernel when we die
+
+    def run(self, count: int, on_ready: Callable[[], None]) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        for _ in range(count):
+            self._fork(writer)
+        os.close(writer)
+        for _ in range(count):
+            if not os.read(reader, 1):
+                raise OSError("the workers do not start")
+        os.close(reader)
+        on_ready()
+        while (number := signal.sigwait(ALL_SIGNALS)) == signal.SIGCHLD:
+            self._replace_dead()
+        self._end(number)
+
+    def _fork(self, ready: int | None = None) -> None:
+        """Start a worker, which writes a byte to `ready` when it accepts connections."""
+        pid = os.fork()
+        if pid:
+            self._started[pid] = time.monotonic()
+            return
+
+        def on_ready() -> None:
+            if ready is not None:
+                os.write(ready, b"!")
+                os.close(ready)
+
+        status = 1
+        try:
+            os.close(self._alive_writer)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL_SIGNALS)
+            self._serve(on_ready, self._alive_reader)
+            status = 0
+        except BaseException:
+            LOG.exception("a worker failed")
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+    def _replace_dead(self) -> None:
+        for pid in self._reap():
+            LOG.error("worker %d died and is replaced", pid)
+            if time.monotonic() - self._started.pop(pid) < RESPAWN_PAUSE:
+                signal.sigtimedwait([], RESPAWN_PAUSE)  # a sleep; time.sleep() is green here
+            self._fork()
+
+    def _reap(self) -> list[int]:
+        """The workers that have died, awaited."""
+        dead = []
+        for pid in list(self._started):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                dead.append(pid)
+        return dead
+
+    def _end(self, number: int) -> None:
+        """Pass the signal on, and every further one, until all workers are gone."""
+        self._sock.close()
+        while self._started:
+            if number != signal.SIGCHLD:
+                for pid in self._started:
+                    os.kill(pid, number)
+            number = signal.sigwait(ALL_SIGNALS)
+            for pid in self._reap():
+                del self._started[pid]

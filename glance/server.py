@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wiring of glance-api. `glance.server:app_factory` is the name that PasteDeploy files know since 2011."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glance.api import classic
+from glance.config import ApiConfig, ConfigError
+from glance.core.ports import Registry, Stores
+from glance.core.service import ImageService
+from glance.registry.client import HttpRegistry
+from glance.store import StoreSet
+from glance.store.filesystem import FilesystemStore
+from glance.wsgi.faults import Faults
+from glance.wsgi.identify import Identify
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+def app_factory(global_conf: dict[str, str], **local_conf: str) -> "WSGIApplication":
+    """The application of one section of a PasteDeploy file. Raises ConfigError."""
+    return build(ApiConfig.parse(global_conf, local_conf))
+
+
+def build(config: ApiConfig, *, registry: Registry | None = None, stores: Stores | None = None) -> "WSGIApplication":
+    """The application; tests hand in their own registry and stores."""
+    service = ImageService(
+        registry or HttpRegistry(config.registry_host, config.registry_port, timeout=config.registry_timeout),
+        stores or _stores(config),
+        hashing_algorithm=config.hashing_algorithm,
+    )
+    return Identify(Faults(classic.router(service)))
+
+
+def _stores(config: ApiConfig) -> StoreSet:
+    stores = {"file": FilesystemStore(Path(config.filesystem_store_datadir))}
+    if config.default_store not in stores:
+        raise ConfigError(f"default_store must be one of {', '.join(stores)}, not {config.default_store!r}")
+    return StoreSet(config.default_store, stores)

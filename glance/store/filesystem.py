@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image bytes as files in one directory of the server: `filesystem_store_datadir`.
+
+An upload is written to a file without a name (O_TMPFILE) and linked to its name when its bytes are on the disk.
+So a name always means a whole image, link() never overwrites, and what a killed process leaves is removed by
+the kernel. File systems that know no O_TMPFILE (NFS) get a file in `tmp/` instead.
+"""
+
+import errno
+import logging
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import quote, unquote
+
+from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull
+from glance.core.ports import Source
+from glance.store.blob import FileBlob
+
+LOG = logging.getLogger(__name__)
+
+BLOCK = 512 * 1024  # bytes read from the source at a time
+TEMPORARY = "tmp"  # directory of unfinished files where O_TMPFILE is not known
+FILE_MODE = 0o640
+DIRECTORY_MODE = 0o750
+
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
+_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class FilesystemStore:
+    """A Store on a directory, which is made at the first upload. Locations are file:///directory/name."""
+
+    schemes = frozenset({"file"})
+
+    def __init__(self, datadir: Path) -> None:
+        self._datadir = Path(os.path.abspath(datadir))  # noqa: PTH100 - Path.resolve() would follow symlinks
+
+    def put(self, name: str, source: Source, *, size: int | None) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a name for a file: {name!r}")
+        target = self._datadir / name
+        with _translated("write"):
+            self._make(self._datadir)
+            with self._unfinished() as (descriptor, link):
+                _pour(source, descriptor)
+                link(target)
+            try:
+                source.threads.call(_sync_directory, self._datadir)
+            except BaseException:
+                target.unlink()
+                raise
+        return "file://" + quote(str(target))
+
+    def open(self, location: str, *, start: int = 0, length: int | None = None) -> FileBlob:
+        path = self._path(location)
+        with _translated("read"):
+            # O_NONBLOCK: a FIFO that somebody put there must not hold us up; it is refused below.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
+                    raise BlobMissing("what has the image's name in the store is not a file")
+                os.lseek(descriptor, start, os.SEEK_SET)
+                file = os.fdopen(descriptor, "rb", buffering=0)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        rest = max(found.st_size - start, 0)
+        return FileBlob(file, size=rest if length is None else min(length, rest), total=found.st_size)
+
+    def delete(self, location: str) -> None:
+        try:
+            path = self._path(location)
+            with _translated("delete"):
+                path.unlink()
+        except BlobMissing as gone:
+            LOG.warning("nothing to delete: %s", gone)
+
+    def _path(self, location: str) -> Path:
+        """The file of one of our own locations; anything else names no image, wherever it points."""
+        path = Path(unquote(location.removeprefix("file://")))
+        if path.parent != self._datadir or not _NAME.fullmatch(path.name):
+            raise BlobMissing("the location is outside of filesystem_store_datadir")
+        return path
+
+    def _make(self, directory: Path) -> None:
+        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[tuple[int, Callable[[Path], None]]]:
+        """A descriptor to write to, and what gives its file a name; without that nothing is left of it."""
+        path: Path | None = None
+        try:
+            descriptor = os.open(self._datadir, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, FILE_MODE)
+        except OSError as error:
+            if error.errno not in _NO_TMPFILE:
+                raise
+            self._make(self._datadir / TEMPORARY)
+            path = self._datadir / TEMPORARY / secrets.token_hex(16)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, FILE_MODE)
+        try:
+            yield descriptor, lambda target: _link(path or Path(f"/proc/self/fd/{descriptor}"), target)
+        finally:
+            os.close(descriptor)
+            if path is not None:
+                path.unlink()
+
+
+def _link(source: Path, target: Path) -> None:
+    """link(2) that follows a symlink in /proc/self/fd; os.link() does so only beside a directory descriptor."""
+    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(source, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def _pour(source: Source, descriptor: int) -> None:
+    """Write the source to its clean end, and to the disk."""
+    lane = source.threads.lane(lambda block: _write(descriptor, block))
+    try:
+        while block := source.read(BLOCK):
+            lane.put(block)
+        lane.finish()
+        source.threads.call(os.fsync, descriptor)
+    finally:
+        lane.abandon()  # nobody may write to the descriptor once it is closed
+
+
+def _write(descriptor: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(verb: str) -> Iterator[None]:
+    """OSError → GlanceError; the path and the cause go to the log, not to the user."""
+    try:
+        yield
+    except OSError as error:
+        _raise(error, verb)
+
+
+def _raise(error: OSError, verb: str) -> NoReturn:
+    translated: GlanceError
+    if error.errno in _FULL:
+        translated = StoreFull("the store has no room for these bytes")
+    elif error.errno == errno.EEXIST:
+        translated = Duplicate("the store holds bytes of that name already")
+    elif error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR) and verb != "write":
+        translated = BlobMissing("the image's file is not there")
+    else:
+        translated = StoreDown(f"the file store could not {verb}: {error.strerror}")
+    LOG.error("file store, %s: %s", verb, error)
+    raise translated from error

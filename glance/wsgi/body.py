@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Request body → Source, or → JSON value.
+
+A WSGI server's `wsgi.input` may end early as if all were well when the client vanishes, so the promised length
+is watched here; and a body without length can only be read where the server ends the input by itself
+(`wsgi.input_terminated`), else there would be no end to wait for.
+"""
+
+from typing import TYPE_CHECKING, cast
+
+from webob import Request
+
+from glance.core.errors import BrokenUpload, Invalid, TooLarge
+from glance.core.inline import INLINE
+from glance.core.ports import Threads
+from glance.wire import jsontext
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import InputStream
+
+THREADS_KEY = "glance.threads"  # where glance/serve offers native threads in the environ
+MAX_JSON = 1024 * 1024  # bytes of a JSON body
+
+
+def has_body(request: Request) -> bool:
+    """A body is there when its length is not zero, or is not told in advance."""
+    return "HTTP_TRANSFER_ENCODING" in request.environ or bool(_announced(request))
+
+
+def source_of(request: Request) -> "BodySource":
+    """The body as a Source; to be read once. Raises Invalid when its length cannot be known."""
+    length = _announced(request)
+    if "HTTP_TRANSFER_ENCODING" in request.environ:
+        if not request.environ.get("wsgi.input_terminated"):
+            raise Invalid("a body needs a Content-Length here: this server cannot take it in chunks")
+        length = None
+    return BodySource(request.environ["wsgi.input"], length, cast(Threads, request.environ.get(THREADS_KEY, INLINE)))
+
+
+def json_of(request: Request, *, limit: int = MAX_JSON) -> object:
+    """The body as a JSON value. Raises TooLarge over `limit` bytes, Invalid when it is not strict JSON."""
+    source = source_of(request)
+    if (source.length or 0) > limit:
+        raise TooLarge(f"a JSON body may have at most {limit} bytes")
+    text = bytearray()
+    while block := source.read(limit + 1 - len(text)):
+        text += block
+        if len(text) > limit:
+            raise TooLarge(f"a JSON body may have at most {limit} bytes")
+    return jsontext.parse(bytes(text))
+
+
+class BodySource:
+    """The bytes of a request. `length` is the number announced; None: not known."""
+
+    def __init__(self, stream: "InputStream", length: int | None, threads: Threads) -> None:
+        self.length = length
+        self.threads = threads
+        self._stream = stream
+        self._left = length
+
+    def read(self, size: int, /) -> bytes:
+        if self._left is not None:
+            size = min(size, self._left)
+            if size == 0:
+                return b""
+        try:
+            block = self._stream.read(size)
+        except (OSError, ValueError) as error:  # cut, timed out, or not in the grammar of chunks
+            raise BrokenUpload(f"the body broke off: {error}") from error
+        if self._left is not None:
+            if not block:
+                raise BrokenUpload(f"the body broke off, {self._left} of {self.length} bytes before its end")
+            self._left -= len(block)
+        return block
+
+
+def _announced(request: Request) -> int | None:
+    text = request.environ.get("CONTENT_LENGTH") or ""
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()):
+        raise Invalid("Content-Length must be a whole number")
+    return int(text)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that catches errors and makes answers of them."""
+
+import html
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from webob import Request, Response
+
+from glance.core.errors import GlanceError, RangeNotSatisfiable
+from glance.wire.status import REASON_HEADER, status_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+LOG = logging.getLogger(__name__)
+RETRY_AFTER = 5  # seconds that a client is asked to wait after a 503
+
+
+class Faults:
+    """WSGI middleware: a GlanceError becomes its status and its text, anything else a bare 500 and a traceback
+    in the log. The body is HTML for whoever names text/html in Accept, plain text for all others.
+    """
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        try:
+            return self._app(environ, start_response)
+        except GlanceError as error:
+            response = _answer(environ, status_of(error), str(error))
+            response.headers[REASON_HEADER] = error.reason
+            if isinstance(error, RangeNotSatisfiable):
+                response.headers["Content-Range"] = f"bytes */{error.total}"
+            if response.status_int == 503:
+                response.retry_after = RETRY_AFTER
+        except Exception:
+            LOG.exception("%s %s failed", environ["REQUEST_METHOD"], ascii(environ.get("PATH_INFO")))
+            response = _answer(environ, 500, "the server failed; its log says why")
+        return response(environ, start_response)
+
+
+def _answer(environ: "WSGIEnvironment", status: int, message: str) -> Response:
+    response = Response(status=status, charset="UTF-8")
+    if "text/html" in Request(environ).headers.get("Accept", ""):
+        title = html.escape(response.status)
+        response.content_type = "text/html"
+        response.text = (
+            f"<!DOCTYPE html>\n<html><head><title>{title}</title></head>\n"
+            f"<body><h1>{title}</h1><p>{html.escape(message)}</p></body></html>\n"
+        )
+    else:
+        response.content_type = "text/plain"
+        response.text = f"{response.status}\n\n{message}\n"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

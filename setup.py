@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The distribution is not called `glance`: that name on the package index is somebody else's."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^VERSION = "(.+)"$', (HERE / "glance/version.py").read_text(), re.MULTILINE)
+assert VERSION is not None
+
+setup(
+    name="glance-image-service",
+    version=VERSION[1],
+    description="A virtual-machine image service: register, discover, upload, stream and share disk images",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["glance", "glance.*"]),
+    package_data={"glance": ["py.typed"]},
+    scripts=["bin/glance-api", "bin/glance-registry", "bin/glance-control", "bin/glance-upload"],
+    data_files=[("etc/glance", ["etc/glance.conf"])],
+    install_requires=[
+        "WebOb>=1.8.9",
+        "PasteDeploy>=3.1",
+        "SQLAlchemy>=2.1,<2.2",
+        "alembic>=1.18",
+        "eventlet>=0.41,<0.42",
+        "requests>=2.32",
+        "tqdm>=4.66",
+    ],
+    classifiers=[
+        "Environment :: Web Environment",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: System :: Archiving",
+    ],
+)
