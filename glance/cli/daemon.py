@@ -86,6 +86,7 @@ def _serve(name: str, options: argparse.Namespace) -> None:
     if options.debug or settings.debug:
         log.debug("%s", _dump(path, settings))
     _raise_file_limit(log)
+    assert isinstance(settings, config.ApiConfig | config.RegistryConfig)
     address = f"{settings.bind_host}:{settings.bind_port}"
     try:
         sock = green.listen(settings.bind_host, settings.bind_port, backlog=settings.backlog)
@@ -131,7 +132,7 @@ def _load(name: str, options: argparse.Namespace) -> tuple[Path | None, config.L
         raise Refusal(str(error)) from error
 
 
-def _set_up_logs(name: str, options: argparse.Namespace, settings: config.Settings) -> None:
+def _set_up_logs(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> None:
     if options.log_config:
         try:
             if not Path(options.log_config).is_file():
@@ -165,7 +166,7 @@ def _set_up_logs(name: str, options: argparse.Namespace, settings: config.Settin
         logging.getLogger(library).setLevel(max(logging.INFO, root.level))
 
 
-def _handler(name: str, options: argparse.Namespace, settings: config.Settings) -> logging.Handler:
+def _handler(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> logging.Handler:
     folder = options.log_dir or settings.log_dir
     file = options.log_file or settings.log_file
     kind = options.log_handler or ("file" if folder or file else "stream")
@@ -186,7 +187,7 @@ def _raise_file_limit(log: logging.Logger) -> None:
         log.info("at most %d files may be open, %d are recommended: not started by root?", wanted, OPEN_FILES)
 
 
-def _dump(path: Path | None, settings: config.Settings) -> str:
+def _dump(path: Path | None, settings: config.DaemonConfig) -> str:
     """The configuration as it is used, without what is secret in it."""
     rows = [f"{field.name:<30} {shown_option(field.name, getattr(settings, field.name))}"
             for field in sorted(dataclasses.fields(settings), key=lambda field: field.name)]  # fmt: skip
