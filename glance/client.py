@@ -10,7 +10,6 @@ meta, chunks = client.get_image(image["id"])
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from types import TracebackType
 from typing import BinaryIO, Self, cast
 from urllib.parse import quote
 
@@ -69,9 +68,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def get_images(self) -> list[Fields]:
@@ -183,6 +180,8 @@ class Client:
             return NoServer(f"{self._where} does not answer")
         if isinstance(error, requests.exceptions.Timeout):
             return Disconnected(f"{self._where} does not answer any more")
+        if isinstance(error, requests.exceptions.SSLError):
+            return NoServer(f"no trustworthy TLS server at {self._where}")
         if isinstance(error, requests.exceptions.ConnectionError):
             # A connection that was never made comes as urllib3's MaxRetryError, a broken one as ProtocolError.
             cause = error.args[0] if error.args else None

@@ -2,32 +2,20 @@
 """glance-control: start, stop and watch the daemons."""
 
 import argparse
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from glance import config
-from glance.cli.process import PidFile, PidFileError, Readiness, Running, plain, wait_until, write_pid
+from glance.cli.launch import START_SECONDS, Launch, LaunchError
+from glance.cli.process import PidFileError
+from glance.cli.server import ROOT_LOG_DIR, ROOT_PID_DIR, Place, Server, ServerError, user_folder
 from glance.version import VERSION
 
 SERVERS = {"api": "glance-api", "registry": "glance-registry"}  # in this order they are started and stopped
 COMMANDS = ("start", "stop", "restart", "reload", "force-reload", "shutdown", "status")
-
-START_SECONDS = 15.0  # that a daemon may take until it answers
-CLEAN_UP_SECONDS = 8.0  # that it may take beyond its grace time
-KILL_SECONDS = 2.0  # that a daemon whose start failed has between SIGTERM and SIGKILL
-CLOSE_SECONDS = 5.0  # after SIGHUP until the port is free
 NOT_RUNNING = 3  # exit status of `status`, as init scripts have it
-
-ROOT_PID_DIR = Path("/var/run/glance")
-ROOT_LOG_DIR = Path("/var/log/glance")
 
 EPILOG = f"""\
 commands:
@@ -52,25 +40,143 @@ examples:
 """
 
 
-class Failure(Exception):
-    """What the user is told before exit status 1."""
+def main() -> int:
+    options = _parse(sys.argv[1:])
+    try:
+        return Control(options).run(options.command)
+    except (ServerError, PidFileError, config.ConfigError) as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+
+
+class Control:
+    """One call of the command: which servers, in which order, and what the user is told."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._place = Place(
+            config=_find_config(options),
+            data=user_folder(),
+            pid_file=options.pid_file,
+            pid_dir=options.pid_dir,
+            log_dir=options.log_dir,
+            verbose=options.verbose,
+            debug=options.debug,
+        )
+        self._servers = [Server(name, self._place) for name in options.servers]
+
+    def run(self, command: str) -> int:
+        """The exit status. Raises ServerError, PidFileError, ConfigError."""
+        if command in ("restart", "reload", "force-reload"):
+            for server in self._servers:  # a wrong configuration is found while the old daemons still run
+                server.configured()
+        if command == "start":
+            return self._start(self._servers)
+        if command == "restart":
+            return self._stop() or self._start(self._servers)
+        if command == "stop":
+            return self._stop()
+        if command == "shutdown":
+            return max([self._retire(server) for server in self._servers])
+        if command == "status":
+            return max([self._status(server) for server in self._servers])
+        return max([self._retire(server) or self._start([server]) for server in self._servers])
+
+    def _start(self, servers: Sequence[Server]) -> int:
+        """Launch them all, then wait for each, so that they load side by side."""
+        if self._place.config is None:
+            print(f"No {config.FILE_NAME} found: using built-in defaults, everything below {self._place.data}")
+        failed = 0
+        launched: list[tuple[Server, Launch]] = []
+        try:
+            for server in servers:
+                try:
+                    if (launch := self._launch(server)) is not None:
+                        launched.append((server, launch))
+                except (LaunchError, PidFileError, config.ConfigError) as error:
+                    failed = _complain(f"{server.name} did not start: {error}")
+            while launched:
+                server, launch = launched[0]
+                if (problem := launch.wait()) is not None:
+                    failed = _complain(f"{server.name} did not start: {problem.rstrip('.')}. Log: {launch.log}")
+                launched.pop(0)
+        finally:
+            for _, launch in launched:  # interrupted: nobody would know whether these ever answer
+                launch.discard()
+        return failed
+
+    def _launch(self, server: Server) -> Launch | None:
+        if (running := server.find()) is not None:
+            print(f"{server.name} appears to already be running: {running.path}")
+            running.close()
+            return None
+        server.prepare()
+        self._sweep(server)
+        print(f"Starting {server.name} with {self._place.config or 'built-in defaults'}", flush=True)
+        return server.launch()
+
+    def _stop(self) -> int:
+        """One after the other: while glance-api finishes its requests it needs the registry."""
+        failed = 0
+        for server in self._servers:
+            running = server.find()
+            if running is None:
+                self._report_none(server)
+                continue
+            print(f"Stopping {server.name}  pid: {running.pid}  signal: 15", flush=True)
+            if (problem := server.stop(running)) is not None:
+                failed = _complain(problem)
+        return failed
+
+    def _retire(self, server: Server) -> int:
+        running = server.find()
+        if running is None:
+            self._report_none(server)
+            return 0
+        print(f"Stopping {server.name}  pid: {running.pid}  signal: 1", flush=True)
+        if server.retire(running):
+            print(f"{server.name} (pid {running.pid}) finishes its running requests in the background")
+        return 0
+
+    def _status(self, server: Server) -> int:
+        running = server.find()
+        if running is None:
+            print(f"{server.name} is not running")
+            return NOT_RUNNING
+        print(f"{server.name} is running: pid {running.pid}, {server.url(running)}")
+        running.close()
+        return 0
+
+    def _report_none(self, server: Server) -> None:
+        self._sweep(server)
+        print(f"No {server.name} running")
+
+    def _sweep(self, server: Server) -> None:
+        for path in server.remove_stale():
+            print(f"Removing stale pid file {path}")
+
+
+def _find_config(options: argparse.Namespace) -> Path | None:
+    """Raises ConfigError; but what runs can be stopped even if its configuration is gone."""
+    try:
+        return config.find_file(options.config_file)
+    except config.ConfigError:
+        if options.command in ("stop", "shutdown", "status"):
+            return None
+        raise
+
+
+def _complain(message: str) -> int:
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+    return 1
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """A wrong usage is exit status 1 here, as scripts since 2011 have it."""
         self.exit(1, f"{self.format_usage()}{self.prog}: error: {message}\n")
-
-
-def main() -> int:
-    options = _parse(sys.argv[1:])
-    try:
-        return Control(options).run(options.command)
-    except (Failure, PidFileError, config.ConfigError) as failure:
-        return _complain(str(failure))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -121,186 +227,3 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if options.pid_file and options.pid_dir:
         parser.error("--pid-file names the whole path: --pid-dir does not go with it")
     return options
-
-
-def user_folder() -> Path:
-    """Where this user's programs keep their data (XDG base directories)."""
-    base = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local/share") / "glance"
-
-
-@dataclass(frozen=True)
-class Server:
-    """One daemon: what it is called, and where the traces of a running one may be found."""
-
-    name: str
-    pid_files: tuple[PidFile, ...]  # a start makes the first one
-
-    @property
-    def module(self) -> str:
-        return f"glance.cli.{self.name.removeprefix('glance-')}"
-
-    def find(self) -> Running | None:
-        """The running one, to be closed; None: there is none."""
-        return next((running for file in self.pid_files if (running := file.find())), None)
-
-    def sweep(self) -> None:
-        """Remove pid files that are left over."""
-        for file in self.pid_files:
-            if file.remove_stale():
-                print(f"Removing stale pid file {file.path}")
-
-
-@dataclass(frozen=True)
-class Started:
-    """A child that may not answer yet."""
-
-    server: Server
-    child: "subprocess.Popen[bytes]"
-    claim: int  # descriptor of its locked pid file
-    readiness: Readiness
-    deadline: float  # of time.monotonic()
-    log: Path
-    log_size: int  # bytes of the log that were there before
-
-
-class Control:
-    """One call of the command: the servers it is about, and the configuration that is found."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self._config = self._find_config()
-        self._servers = [Server(name, self._pid_files(name)) for name in options.servers]
-
-    def run(self, command: str) -> int:
-        """The exit status."""
-        steps: dict[str, Callable[[], int]] = {
-            "start": self.start,
-            "stop": self.stop,
-            "restart": self.restart,
-            "reload": self.reload,
-            "force-reload": self.reload,
-            "shutdown": self.shutdown,
-            "status": self.status,
-        }
-        return steps[command]()
-
-    def start(self) -> int:
-        """Start all of them at the same time, then wait for each."""
-        self._announce()
-        return self._start(self._servers)
-
-    def stop(self) -> int:
-        # One after the other: while glance-api finishes its requests it needs the registry.
-        return max(self._stop(server) for server in self._servers)
-
-    def restart(self) -> int:
-        self._check()
-        return self.stop() or self.start()
-
-    def reload(self) -> int:
-        self._check()
-        self._announce()
-        return max([self._retire(server) or self._start([server]) for server in self._servers])
-
-    def shutdown(self) -> int:
-        return max([self._retire(server) for server in self._servers])
-
-    def status(self) -> int:
-        missing = 0
-        for server in self._servers:
-            running = server.find()
-            if running is None:
-                print(f"{server.name} is not running")
-                missing = NOT_RUNNING
-            else:
-                print(f"{server.name} is running: pid {running.pid}, {_url(self._settings_of(server, running))}")
-                running.close()
-        return missing
-
-    def _announce(self) -> None:
-        if self._config is None:
-            print(f"No {config.FILE_NAME} found: using built-in defaults, everything below {user_folder()}")
-
-    def _check(self) -> None:
-        """Find errors in the configuration while the old daemons still run. Raises Failure."""
-        for server in self._servers:
-            self._load(server.name)
-
-    def _start(self, servers: Sequence[Server]) -> int:
-        """Launch them all, then wait for each, so that they load side by side."""
-        launched: list[Started] = []
-        failed = 0
-        try:
-            for server in servers:
-                try:
-                    launched += self._launch(server)
-                except (Failure, PidFileError) as failure:
-                    failed = _complain(f"{server.name} did not start: {failure}")
-        finally:  # also when interrupted: what was launched is waited for, or ended
-            for started in launched:
-                failed |= self._await(started)
-        return failed
-
-    def _launch(self, server: Server) -> list[Started]:
-        """The child, or nothing if one is running already. Raises Failure, PidFileError."""
-        if (running := server.find()) is not None:
-            print(f"{server.name} appears to already be running: {running.path}")
-            running.close()
-            return []
-        settings = self._load(server.name)
-        pid_file = server.pid_files[0]
-        _make_folder(pid_file.path.parent, "pid directory", "--pid-dir")
-        log = self._log_folder(settings) / f"{server.name}.log"
-        _make_folder(log.parent, "log directory", "--log-dir")
-        server.sweep()
-        print(f"Starting {server.name} with {self._config or 'built-in defaults'}", flush=True)
-        claim = pid_file.claim()
-        readiness = Readiness()
-        try:
-            with _open_log(log) as output:
-                log_size = os.fstat(output.fileno()).st_size
-                child = subprocess.Popen(
-                    self._command(server),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                    pass_fds=(claim,),
-                    env=os.environ | {"NOTIFY_SOCKET": readiness.address},
-                )
-        except BaseException as error:
-            pid_file.abandon(claim)
-            readiness.close()
-            if isinstance(error, OSError):
-                raise Failure(f"{plain(error)}: {error.filename}") from error
-            raise
-        write_pid(claim, child.pid)
-        return [Started(server, child, claim, readiness, time.monotonic() + START_SECONDS, log, log_size)]
-
-    def _command(self, server: Server) -> list[str]:
-        """-P: a file of the current directory must not pass for a module of ours."""
-        words = [sys.executable, "-P", "-m", server.module]
-        words += ["--verbose"] if self._options.verbose else []
-        words += ["--debug"] if self._options.debug else []
-        words += ["--log-dir", str(Path(self._options.log_dir).absolute())] if self._options.log_dir else []
-        if self._config is not None:
-            return [*words, "--config-file", str(self._config)]
-        return [*words, "--data-dir", str(user_folder())]
-
-    def _await(self, started: Started) -> int:
-        """Wait until it answers; or end it and say why it does not."""
-        problem: str | None = "interrupted"
-        try:
-            problem = started.readiness.wait(started.child, started.deadline)
-        finally:
-            started.readiness.close()
-            if problem is not None:
-                _end(started.child)
-                started.server.pid_files[0].abandon(started.claim)
-                last = _last_line(started.log, started.log_size)
-                if "exit status" in problem and last:
-                    problem = last
-                _complain(f"{started.server.name} did not start: {problem.rstrip('.')}. Log: {started.log}")
-            os.close(started.claim)
-        return int(problem is not None)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 TICK = 0.05  # seconds between two looks at something that changes
 SETTLE = 2.0  # seconds that a locked pid file may take to name its process: it is just being started
@@ -64,6 +65,12 @@ class Running:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class PidFile:
@@ -139,7 +146,7 @@ class PidFile:
     def _open(self, flags: int) -> int | None:
         try:
             descriptor = os.open(self.path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             reason = "it is a symbolic link" if error.errno == errno.ELOOP else plain(error)
@@ -221,7 +228,7 @@ class Readiness:
         self._folder = tempfile.mkdtemp(prefix="glance-")  # private: nobody else can send
         self.address = str(Path(self._folder, "notify"))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._status = ""
+        self.status: str | None = None  # the child's last words
         try:
             self._socket.bind(self.address)
         except OSError:
@@ -240,7 +247,7 @@ class Readiness:
             if self._ready():
                 return None
             if ended:
-                return self._status or _end_of(child.returncode)
+                return self.status or _end_of(child.returncode)
             if time.monotonic() >= deadline:
                 return "it did not get ready in time"
             select.select([self._socket], [], [], TICK)
@@ -255,7 +262,7 @@ class Readiness:
                 if line == "READY=1":
                     return True
                 if line.startswith("STATUS="):
-                    self._status = line.removeprefix("STATUS=")
+                    self.status = line.removeprefix("STATUS=")
 
 
 def _end_of(status: int) -> str:

@@ -132,4 +132,6 @@ class Registry(Protocol):
         change, so that of two racing callers one wins. Raises NotFound, WrongState."""
 
     def remove(self, ctx: Context, image_id: str) -> Image:
-        """Delete the image and return what it was. Its id and number are never given again. Raises NotFound."""
+        """Delete the image and return it, so that its bytes can be removed. Its names are never given again.
+
+        Raises NotFound."""

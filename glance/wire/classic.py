@@ -5,6 +5,7 @@
 where newer ones have a disk and a container format; the pairs below are how the two worlds name the same.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TypeVar
@@ -22,12 +23,18 @@ FIELDS = (
 )  # fmt: skip
 BOOKKEEPING = frozenset({"created_at", "updated_at", "deleted_at", "deleted"})  # sent by clients, never taken
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _AMAZON = {"machine": "ami", "kernel": "aki", "ramdisk": "ari"}
 _FORMATS = {name: (amazon, amazon) for name, amazon in _AMAZON.items()} | {
     name: (name, "bare") for name in DISK_FORMATS if name not in _AMAZON.values()
 }
 _TYPES = {disk_format: name for name, (disk_format, _) in _FORMATS.items()}
 TYPES = tuple(_FORMATS)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text can name an image: its number, as it is printed."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def type_of(image: Image) -> str | None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The handlers of the classic API: decode, one use case of the service, encode."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,8 +17,6 @@ from glance.wsgi.identify import context_of
 from glance.wsgi.send import send, span_of
 
 OCTETS = "application/octet-stream"
-
-_NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
 
 class Images:
@@ -89,7 +86,7 @@ class Images:
         return self._service.list(context_of(request), Query(visibility=Visibility.PUBLIC))
 
     def _image(self, request: Request, number: str) -> Image:
-        if not _NUMBER.fullmatch(number):
+        if not classic.is_number(number):
             raise NotFound(f"there is no image {values.shown(number)}: an image is named by a whole number")
         return self._service.get(context_of(request), number)
 

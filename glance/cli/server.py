@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One daemon as glance-control knows it: where its traces are, how it is started and ended."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from glance import config
+from glance.cli.launch import Launch, LaunchError
+from glance.cli.process import PidFile, Running, plain, wait_until
+
+ROOT_PID_DIR = Path("/var/run/glance")
+ROOT_LOG_DIR = Path("/var/log/glance")
+CLEAN_UP_SECONDS = 8.0  # that a daemon may take beyond its grace time
+CLOSE_SECONDS = 5.0  # that one may take after SIGHUP until its port is free
+
+Settings = config.ApiConfig | config.RegistryConfig
+
+
+class ServerError(Exception):
+    """A running daemon cannot be dealt with as wished; the text says why."""
+
+
+def user_folder() -> Path:
+    """Where this user's programs keep their data (XDG base directories)."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local/share") / "glance"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What one call of glance-control was told and has found; shared by its servers."""
+
+    config: Path | None  # None: built-in defaults, with everything below `data`
+    data: Path
+    pid_file: str | None = None
+    pid_dir: str | None = None
+    log_dir: str | None = None
+    verbose: bool = False
+    debug: bool = False
+
+
+class Server:
+    """One daemon, running or not."""
+
+    def __init__(self, name: str, place: Place) -> None:
+        self.name = name
+        self._place = place
+        # A start makes the first; the others are where one may be that was started with another configuration.
+        self._pid_files = tuple(PidFile(path) for path in self._pid_paths())
+
+    def configured(self) -> Settings:
+        """The settings that a start would use. Raises ConfigError."""
+        return _settings(self.name, self._place.config, self._place.data)
+
+    def find(self) -> Running | None:
+        """The running one, to be closed; None: there is none. Raises PidFileError."""
+        return next((running for file in self._pid_files if (running := file.find())), None)
+
+    def remove_stale(self) -> Iterator[Path]:
+        """Remove the pid files that no daemon holds, and tell which. Raises PidFileError."""
+        return (file.path for file in self._pid_files if file.remove_stale())
+
+    def prepare(self) -> None:
+        """Make what a start needs. Raises ConfigError, LaunchError."""
+        log_dir = self._log_dir(self.configured())
+        if self._place.config is None:
+            _make_folder(self._place.data, 0o700, "data directory", "XDG_DATA_HOME")
+        _make_folder(self._pid_files[0].path.parent, 0o755, "pid directory", "--pid-dir")
+        _make_folder(log_dir, 0o750, "log directory", "--log-dir")
+
+    def launch(self) -> Launch:
+        """Raises ConfigError, LaunchError, PidFileError."""
+        place = self._place
+        # -P: a file in the current directory must not pass for one of our modules.
+        words = [sys.executable, "-P", "-m", f"glance.cli.{self.name.removeprefix('glance-')}"]
+        words += ["--verbose"] if place.verbose else []
+        words += ["--debug"] if place.debug else []
+        words += ["--log-dir", str(_absolute(place.log_dir))] if place.log_dir else []
+        words += ["--config-file", str(place.config)] if place.config else ["--data-dir", str(place.data)]
+        return Launch(words, self._pid_files[0], self._log_dir(self.configured()) / f"{self.name}.log")
+
+    def stop(self, running: Running) -> str | None:
+        """Have it end within its grace time, and wait for that; what went wrong. Raises ServerError."""
+        with running:
+            seconds = self._settings_of(running).graceful_shutdown_timeout + CLEAN_UP_SECONDS
+            self._signal(running, signal.SIGTERM)
+            if not running.wait(seconds):
+                return f"{self.name} has not ended after {seconds:.0f} seconds: pid {running.pid}, {running.path}"
+            running.forget()
+        return None
+
+    def retire(self, running: Running) -> bool:
+        """Have it stop accepting, and forget it; whether it still finishes requests. Raises ServerError."""
+        with running:
+            settings = self._settings_of(running)
+            self._signal(running, signal.SIGHUP)
+            # Its lock is on the file that is removed here, so a new daemon can have a file of the same name.
+            running.forget()
+            if not wait_until(lambda: _is_free(settings), CLOSE_SECONDS):
+                raise ServerError(f"{self.name} (pid {running.pid}) does not leave port {settings.bind_port}")
+            return not running.wait(0)
+
+    def url(self, running: Running) -> str:
+        """Where it answers."""
+        settings = self._settings_of(running)
+        host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+        return f"http://{host}:{settings.bind_port}"
+
+    def _signal(self, running: Running, number: signal.Signals) -> None:
+        try:
+            running.signal(number)
+        except PermissionError as error:
+            whose = f"{self.name} (pid {running.pid}) belongs to another user"
+            raise ServerError(f"{whose}: only that user or root can stop it") from error
+
+    def _settings_of(self, running: Running) -> Settings:
+        """The settings that it was started with, or the nearest that can be known: the call that asks may come
+        from another directory, and find another configuration."""
+        given = dict(pairwise(running.command()))
+        path, data = given.get("--config-file"), given.get("--data-dir")
+        places = [(self._place.config, self._place.data), (None, self._place.data)]
+        if path or data:
+            places.insert(0, (Path(path) if path else None, Path(data or self._place.data)))
+        for place in places:
+            try:
+                return _settings(self.name, *place)
+            except config.ConfigError as error:
+                failure = error  # edited since, and wrongly: no reason not to stop it
+        raise failure
+
+    def _pid_paths(self) -> Iterator[Path]:
+        if self._place.pid_file:
+            yield _absolute(self._place.pid_file)
+            return
+        folders = [self._place.data / "run"]
+        if self._place.pid_dir:
+            folders = [_absolute(self._place.pid_dir)]
+        elif os.geteuid() == 0:
+            folders.insert(0 if self._place.config else 1, ROOT_PID_DIR)
+        yield from (folder / f"{self.name}.pid" for folder in folders)
+
+    def _log_dir(self, settings: Settings) -> Path:
+        given = self._place.log_dir or settings.log_dir
+        if given:
+            return _absolute(given)
+        return ROOT_LOG_DIR if self._place.config and os.geteuid() == 0 else self._place.data / "log"
+
+
+def _settings(name: str, path: Path | None, data: Path) -> Settings:
+    settings = config.load(name, path, data).settings
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _make_folder(path: Path, mode: int, meaning: str, remedy: str) -> None:
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchError(f"cannot make the {meaning} {path}: {plain(error)}. Name another with {remedy}") from error
+
+
+def _is_free(settings: Settings) -> bool:
+    """Whether a new daemon could listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.bind_host, settings.bind_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
+    return True

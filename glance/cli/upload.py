@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""glance-upload: store a file as a public image."""
+
+import argparse
+import os
+import pprint
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from glance.cli.process import plain
+from glance.client import Client, NoServer
+from glance.core.errors import GlanceError, StoreFull
+from glance.version import VERSION
+
+EPILOG = """\
+examples:
+  glance-upload --type raw maverick-server-uec-amd64.tar.gz "Ubuntu Maverick 10.10"
+  glance-upload --type machine --kernel 1 --ramdisk 2 disk.img "My machine"
+  xz -dc disk.raw.xz | glance-upload --type raw - "My disk"
+"""
+
+
+def main() -> int:
+    options = _parse(sys.argv[1:])
+    try:
+        image = _upload(options)
+    except KeyboardInterrupt:
+        return _complain("interrupted: the image is not stored", 130)
+    except StoreFull as error:
+        return _complain(f"the server has no room left for this image ({error}): free some there and try again")
+    except NoServer as error:
+        return _complain(f"{error}: is Glance running? Start it there with: glance-control all start")
+    except GlanceError as error:
+        return _complain(str(error))
+    except OSError as error:
+        return _complain(f"cannot read {options.filename}: {plain(error)}")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    print(f"Stored image. Got identifier: {printed(image)}")
+    return 0
+
+
+def printed(image: Mapping[str, object]) -> str:
+    """A record as pprint shows it, sorted, each field on a line of its own, however long or short."""
+    lines = (f"{field!r}: {pprint.pformat(image[field], width=sys.maxsize)}" for field in sorted(image))
+    return "{" + ",\n ".join(lines) + "}"
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="glance-upload",
+        description="Store a file as a public image and print its record.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("filename", help="the file; - for standard input")
+    parser.add_argument("name", help="the name of the image")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    parser.add_argument("--host", default="127.0.0.1", help="host of glance-api (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=9292, help="port of glance-api (default: %(default)s)")
+    parser.add_argument(
+        "--type",
+        default="raw",
+        help="kernel, ramdisk, machine, raw, vhd or a newer disk format, such as qcow2 or iso (default: %(default)s)",
+    )
+    parser.add_argument("--kernel", metavar="ID", help="the kernel that goes with it (property kernel_id)")
+    parser.add_argument("--ramdisk", metavar="ID", help="the ramdisk that goes with it (property ramdisk_id)")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def _upload(options: argparse.Namespace) -> Mapping[str, object]:
+    """The record of the new image. Raises GlanceError, and OSError for the file."""
+    properties = {"kernel_id": options.kernel, "ramdisk_id": options.ramdisk}
+    fields = {
+        "name": options.name,
+        "type": options.type,
+        "is_public": True,
+        "properties": {key: value for key, value in properties.items() if value is not None},
+    }
+    with (
+        Client(options.host, options.port) as client,
+        _opened(options.filename) as file,
+        _watched(file, options.filename) as source,
+    ):
+        return client.add_image(fields, source)
+
+
+@contextmanager
+def _opened(filename: str) -> Iterator[BinaryIO]:
+    if filename == "-":
+        yield sys.stdin.buffer
+    else:
+        with Path(filename).open("rb") as file:
+            yield file
+
+
+@contextmanager
+def _watched(file: BinaryIO, filename: str) -> Iterator[BinaryIO]:
+    """The file, with a progress bar if somebody looks at the terminal."""
+    if not sys.stderr.isatty():
+        yield file
+        return
+    from tqdm import tqdm  # takes a while to load, and is of no use to scripts
+
+    shown = Path(filename).name if filename.isprintable() else "image"
+    size = os.fstat(file.fileno()).st_size  # 0 for pipes
+    with tqdm.wrapattr(file, "read", total=size or None, desc=shown, leave=False, file=sys.stderr) as watched:
+        yield cast(BinaryIO, watched)
+
+
+def _complain(message: str, status: int = 1) -> int:
+    print(f"ERROR: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry API of March 2011, for clients of that time: numbers, twelve fields, 200 for every success."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from webob import Request, Response
+
+from glance.core.errors import Invalid, NotFound
+from glance.core.image import Image, Query, Visibility
+from glance.core.ports import Registry
+from glance.core.values import shown
+from glance.wire import classic
+from glance.wsgi.body import json_of
+from glance.wsgi.identify import context_of
+from glance.wsgi.router import Handler
+
+
+class Images:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        return [
+            ("GET", "/", self.index),
+            ("GET", "/images", self.index),
+            ("GET", "/images/detail", self.detail),
+            ("POST", "/images", self.create),
+            ("GET", "/images/{number}", self.show),
+            ("PUT", "/images/{number}", self.update),
+            ("DELETE", "/images/{number}", self.delete),
+        ]
+
+    def index(self, request: Request) -> Response:
+        return _json({"images": [classic.brief_of(image) for image in self._public(request)]})
+
+    def detail(self, request: Request) -> Response:
+        return _json({"images": [classic.record_of(image) for image in self._public(request)]})
+
+    def show(self, request: Request, number: str) -> Response:
+        return _single(self._image(request, number))
+
+    def create(self, request: Request) -> Response:
+        return _single(self._registry.add(context_of(request), classic.draft_from(_fields(request))))
+
+    def update(self, request: Request, number: str) -> Response:
+        try:
+            image = self._image(request, number)
+        except NotFound:
+            return Response("Image not found", status=404, content_type="text/plain", charset="UTF-8")
+        change = classic.change_from(_fields(request))
+        return _single(self._registry.update(context_of(request), image.id, change))
+
+    def delete(self, request: Request, number: str) -> Response:
+        self._registry.remove(context_of(request), self._image(request, number).id)
+        return Response(content_length=0)
+
+    def _image(self, request: Request, number: str) -> Image:
+        if not classic.is_number(number):
+            raise NotFound(f"there is no image {shown(number)}: an image is named by a whole number")
+        return self._registry.get(context_of(request), number)
+
+    def _public(self, request: Request) -> Iterator[Image]:
+        query = Query(visibility=Visibility.PUBLIC)
+        while True:
+            page = self._registry.find(context_of(request), query)
+            yield from page.images
+            if page.after is None:
+                return
+            query = replace(query, after=page.after)
+
+
+def _fields(request: Request) -> dict[str, object]:
+    body = json_of(request)
+    fields = body.get("image") if isinstance(body, dict) else None
+    if not isinstance(fields, dict):
+        raise Invalid('the body must be {"image": {…}}')
+    return fields
+
+
+def _single(image: Image) -> Response:
+    return _json({"image": classic.record_of(image)})
+
+
+def _json(value: object) -> Response:
+    return Response(json.dumps(value).encode(), content_type="application/json")

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HttpRegistry: the Registry of core/ports.py over the registry daemon's HTTP."""
+
+import logging
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from glance.core.context import Context
+from glance.core.errors import GlanceError, Invalid, RegistryDown
+from glance.core.image import Image, ImageChange, Page, Query, Status
+from glance.wire import jsontext, records
+from glance.wire.identity import headers_for
+from glance.wire.status import REASON_HEADER, error_from
+
+LOG = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 1.0  # seconds
+CONNECTIONS = 100  # kept open for further requests
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # what one listens on is no address to connect to
+
+
+class HttpRegistry:
+    """`timeout` is the number of seconds to wait for an answer. All methods raise RegistryDown without one."""
+
+    def __init__(self, host: str, port: int, *, timeout: float = 10) -> None:
+        host = ANY_ADDRESS.get(host, host)
+        self._address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._timeout = (CONNECT_TIMEOUT, timeout)
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy of the environment is not for the way to the registry
+        self._session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS))
+
+    def add(self, ctx: Context, image: Image) -> Image:
+        return self._record(ctx, "POST", "/records", json=records.encode_image(image))
+
+    def get(self, ctx: Context, image_id: str) -> Image:
+        return self._record(ctx, "GET", f"/records/{image_id}")
+
+    def find(self, ctx: Context, query: Query) -> Page:
+        answer = self._ask(ctx, "GET", "/records", params=records.encode_query(query))
+        return _understood(records.decode_page, answer)
+
+    def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
+        headers = {} if expect is None else {records.EXPECT_HEADER: str(expect)}
+        body = records.encode_change(change)
+        return self._record(ctx, "PATCH", f"/records/{image_id}", json=body, headers=headers)
+
+    def remove(self, ctx: Context, image_id: str) -> Image:
+        return self._record(ctx, "DELETE", f"/records/{image_id}")
+
+    def _record(self, ctx: Context, method: str, path: str, **arguments: Any) -> Image:
+        return _understood(records.decode_image, self._ask(ctx, method, path, **arguments))
+
+    def _ask(
+        self, ctx: Context, method: str, path: str, *, headers: dict[str, str] | None = None, **arguments: Any
+    ) -> bytes:
+        """The body of a good answer. A GET is asked once more when a kept connection turns out to be closed."""
+        headers = {**headers_for(ctx), **(headers or {})}
+        for attempt in (1, 2):
+            try:
+                response = self._session.request(
+                    method,
+                    self._address + path,
+                    headers=headers,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    **arguments,
+                )
+                break
+            except requests.RequestException as error:
+                again = attempt == 1 and method == "GET" and isinstance(error, requests.ConnectionError)
+                if not again or isinstance(error, requests.Timeout):
+                    LOG.error("%s: registry at %s: %s", ctx.request_id, self._address, error)
+                    raise RegistryDown("the registry does not answer") from error
+        if response.status_code == 200:
+            return response.content
+        raise _error(response)
+
+
+def _error(response: requests.Response) -> GlanceError:
+    """The registry's error as itself; anything that is not its answer to a request counts as no answer."""
+    reason = response.headers.get(REASON_HEADER)
+    if reason is None or response.status_code >= 500:
+        LOG.error("the registry answered %s", response.status_code)
+        return RegistryDown("the registry does not answer as it should")
+    return error_from(response.status_code, reason, response.text.partition("\n\n")[2].strip())
+
+
+def _understood(decode: Any, answer: bytes) -> Any:
+    try:
+        return decode(jsontext.parse(answer))
+    except Invalid as error:
+        LOG.error("the registry's answer is not a record: %s", error)
+        raise RegistryDown("the registry does not answer as it should") from error

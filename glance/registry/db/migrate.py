@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings the schema of a database to the one that this version speaks, when the registry starts."""
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from glance.core.errors import GlanceError, Invalid, RegistryDown
+from glance.registry.db.engine import translated
+
+LOG = logging.getLogger(__name__)
+
+HEAD = "0001"  # the newest step in versions/ (a test compares): known here so that most starts need no Alembic
+
+
+def prepare(engine: Engine) -> None:
+    """Make the tables, or bring them up to date. Leaves no connection open, so that workers may be forked.
+
+    Raises RegistryDown when the database cannot be reached, Invalid when its schema is not known here.
+    """
+    try:
+        with translated():
+            if version(engine) != HEAD:
+                _upgrade(engine)
+    except RegistryDown as error:
+        url = engine.url.render_as_string(hide_password=True)
+        raise RegistryDown(f"the database {url} cannot be used: {_cause(error)}") from error
+    finally:
+        engine.dispose()
+
+
+def version(engine: Engine) -> str | None:
+    """The step that the database's schema stands at; None for a database without our tables."""
+    with engine.connect() as connection:
+        return _version(connection)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _upgrade(engine: Engine) -> None:
+    from alembic import command  # late: it takes a noticeable part of a start, and most starts need it not
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise Invalid(f"the schema of the database is not known to this version of Glance: {error}") from error
+    except Exception:
+        if version(engine) == HEAD:  # another daemon was faster
+            return
+        raise
+    LOG.info("the schema of the database is now at step %s", HEAD)
+
+
+def _cause(error: GlanceError) -> str:
+    """What the driver said, on one line; SQL and parameters are not part of it."""
+    cause = error.__cause__
+    return " ".join(str(getattr(cause, "orig", cause)).split())

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables: wide enough for everything that any dialect knows of an image, from the first day.
+
+Times are UTC without zone. `images.number` is the primary key and is never given twice, not even after the
+newest image was deleted; `images.id` is the UUID by which newer APIs name the image. Deleted images keep their
+row, so that neither name can come back.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMES = {  # of constraints, so that later steps of the schema can name them
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+# SQLite counts only a column declared INTEGER PRIMARY KEY; its integers have 64 bits all the same.
+Number = BigInteger().with_variant(Integer(), "sqlite")
+Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class ImageRow(Base):
+    __tablename__ = "images"
+    __table_args__: Any = (
+        Index(None, "visibility", "status", "number"),
+        {"sqlite_autoincrement": True, **MYSQL},
+    )
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(36), unique=True)
+    name: Mapped[str | None] = mapped_column(String(255), index=True)
+    status: Mapped[str] = mapped_column(String(30))
+    visibility: Mapped[str] = mapped_column(String(30))
+    owner: Mapped[str | None] = mapped_column(String(255), index=True)
+    disk_format: Mapped[str | None] = mapped_column(String(30))
+    container_format: Mapped[str | None] = mapped_column(String(30))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    virtual_size: Mapped[int | None] = mapped_column(BigInteger)
+    checksum: Mapped[str | None] = mapped_column(String(32))
+    os_hash_algo: Mapped[str | None] = mapped_column(String(64))
+    os_hash_value: Mapped[str | None] = mapped_column(String(128))
+    min_disk: Mapped[int] = mapped_column(Integer)
+    min_ram: Mapped[int] = mapped_column(Integer)
+    protected: Mapped[bool] = mapped_column(Boolean)
+    hidden: Mapped[bool] = mapped_column(Boolean)
+    created_at: Mapped[datetime] = mapped_column(Moment, index=True)
+    updated_at: Mapped[datetime | None] = mapped_column(Moment)
+    deleted_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+def _image() -> Any:
+    return mapped_column(Number, ForeignKey("images.number", ondelete="CASCADE"), primary_key=True)
+
+
+class PropertyRow(Base):
+    __tablename__ = "image_properties"
+    __table_args__ = MYSQL
+
+    image: Mapped[int] = _image()
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class LocationRow(Base):
+    __tablename__ = "image_locations"
+    __table_args__ = MYSQL
+
+    image: Mapped[int] = _image()
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    url: Mapped[str] = mapped_column(Text)
+
+
+class TagRow(Base):
+    __tablename__ = "image_tags"
+    __table_args__ = MYSQL
+
+    image: Mapped[int] = _image()
+    tag: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
+class MemberRow(Base):
+    __tablename__ = "image_members"
+    __table_args__: Any = (UniqueConstraint("member", "image"), MYSQL)
+
+    image: Mapped[int] = _image()
+    member: Mapped[str] = mapped_column(String(255), primary_key=True)
+    can_share: Mapped[bool] = mapped_column(Boolean)
+    status: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    updated_at: Mapped[datetime | None] = mapped_column(Moment)

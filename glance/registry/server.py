@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wiring of glance-registry. `glance.registry.server:app_factory` is the name that PasteDeploy files know."""
+
+from typing import TYPE_CHECKING
+
+from glance.config import RegistryConfig
+from glance.core.ports import Registry
+from glance.registry.classic import Images
+from glance.registry.db.engine import connect
+from glance.registry.db.migrate import prepare
+from glance.registry.db.sql import SqlRegistry
+from glance.registry.handlers import Records
+from glance.wsgi.faults import Faults
+from glance.wsgi.identify import Identify
+from glance.wsgi.router import Router
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+def app_factory(global_conf: dict[str, str], **local_conf: str) -> "WSGIApplication":
+    """The application of one section of a PasteDeploy file, its database brought up to date.
+
+    Raises ConfigError, RegistryDown, Invalid.
+    """
+    return build(RegistryConfig.parse(global_conf, local_conf))
+
+
+def build(config: RegistryConfig, *, registry: Registry | None = None) -> "WSGIApplication":
+    """The application; tests hand in their own registry."""
+    registry = registry or _sql_registry(config)
+    return Identify(Faults(Router([*Images(registry).routes(), *Records(registry).routes()])))
+
+
+def _sql_registry(config: RegistryConfig) -> SqlRegistry:
+    engine = connect(config.sql_connection, config.sql_idle_timeout)
+    prepare(engine)
+    return SqlRegistry(engine)

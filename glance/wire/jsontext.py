@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes → JSON value, strictly: what two parsers could understand differently is refused."""
+
+import json
+from typing import NoReturn
+
+from glance.core.errors import Invalid
+
+
+def parse(data: bytes) -> object:
+    """The value of a JSON text in UTF-8. Raises Invalid for anything else, duplicate keys and NaN included."""
+    try:
+        value: object = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_number)
+    except UnicodeDecodeError:
+        raise Invalid("a JSON body must be UTF-8") from None
+    except (ValueError, RecursionError) as error:  # JSONDecodeError, or a number of too many digits
+        raise Invalid("the body is not JSON, or is nested too deeply") from error
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Invalid("the body has an object with the same key twice")
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise Invalid(f"{text} is not a JSON number")

@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""glance-control with real daemons: it says what is so, ends only what is its own, and loses no transfer."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from daemons import CODE, Installation, answer_of, slow_upload
+
+pytestmark = pytest.mark.functional
+
+
+def test_both_daemons_from_start_to_stop(installation: Installation) -> None:
+    conf = installation.config
+    done = installation.control("all", "start")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"Starting glance-api with {conf}\nStarting glance-registry with {conf}\n"
+    with installation.client() as client:
+        assert client.get_images() == []  # start has returned: they answer
+
+    pids = {name: installation.pid(name) for name in ("glance-api", "glance-registry")}
+    assert oct((installation.folder / "log/glance-api.log").stat().st_mode & 0o777) == "0o640"
+    again = installation.control("api", "start")
+    assert again.stdout == f"glance-api appears to already be running: {installation.pid_file('glance-api')}\n"
+    assert again.returncode == 0
+    status = installation.control("ALL", "Status")
+    assert status.returncode == 0
+    assert status.stdout == (
+        f"glance-api is running: pid {pids['glance-api']}, http://127.0.0.1:{installation.api_port}\n"
+        f"glance-registry is running: pid {pids['glance-registry']}, http://127.0.0.1:{installation.registry_port}\n"
+    )
+
+    done = installation.control("all", "stop")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "".join(f"Stopping {name}  pid: {pid}  signal: 15\n" for name, pid in pids.items())
+    assert not any(is_alive(pid) for pid in pids.values())
+    assert not list(installation.folder.glob("run/*"))
+    assert installation.control("all", "stop").stdout == "No glance-api running\nNo glance-registry running\n"
+    status = installation.control("all", "status")
+    assert status.stdout == "glance-api is not running\nglance-registry is not running\n"
+    assert status.returncode == 3
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("foo start", "unknown server 'foo': choose from all, api, registry"),
+        ("all bar", "unknown command 'bar': choose from start, stop"),
+        ("--pid-file x.pid all start", "use --pid-dir"),
+        ("--pid-file x.pid --pid-dir y api start", "--pid-dir"),
+        ("all start a.conf b.conf", "too many arguments: b.conf"),
+        ("all start a.conf --config-file b.conf", "two configuration files"),
+        ("--nonsense all start", "--nonsense"),
+        ("all start nosuch.conf", "cannot read the configuration file"),
+    ],
+)
+def test_wrong_usage(installation: Installation, words: str, told: str) -> None:
+    done = installation.run("glance-control", *words.split())
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+def test_help_and_version(installation: Installation) -> None:
+    for words in ([], ["all"]):
+        done = installation.run("glance-control", *words)
+        assert done.returncode == 1
+        assert done.stdout.startswith("usage: glance-control")
+    for program in ("glance-control", "glance-api", "glance-registry", "glance-upload"):
+        done = installation.run(program, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"usage: {program}")
+        version = installation.run(program, "--version")
+        assert re.fullmatch(rf"{program} [0-9][0-9.]+\n", version.stdout)
+
+
+def test_a_port_that_is_taken(installation: Installation) -> None:
+    with socket.create_server(("127.0.0.1", installation.api_port)):
+        done = installation.control("api", "start")
+    log = installation.folder / "log/glance-api.log"
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"glance-api did not start: cannot listen on 127.0.0.1:{installation.api_port}: "
+        f"address already in use. Log: {log}\n"
+    )
+    assert "ERROR: cannot listen" in log.read_text()
+    assert not list(installation.folder.glob("run/*"))
+
+
+def test_an_unknown_option(installation: Installation) -> None:
+    installation.configure(api="bakclog = 7")
+    done = installation.control("api", "start")
+    assert done.returncode == 1
+    assert re.match(r"glance-api did not start: .*bakclog.*backlog", done.stderr)
+    assert done.stdout == ""
+
+
+def test_a_database_that_is_out_of_reach(installation: Installation) -> None:
+    text = installation.config.read_text()
+    installation.config.write_text(text.replace("sqlite:///glance.sqlite", "sqlite:////nowhere/at/all.sqlite"))
+    done = installation.control("registry", "start")
+    assert done.returncode == 1
+    assert re.match(r"glance-registry did not start: .+\. Log: .+/glance-registry\.log\n", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not list(installation.folder.glob("run/*"))
+
+
+def test_a_daemon_that_dies_without_a_word(installation: Installation) -> None:
+    """What it last wrote tells most."""
+    (installation.folder / "crash.py").write_text("def app_factory(*_, **__):\n    raise SystemExit('all is lost')\n")
+    installation.environ["PYTHONPATH"] = os.pathsep.join((str(CODE), str(installation.folder)))
+    installation.config.write_text(installation.config.read_text().replace("glance.server:app", "crash:app"))
+    done = installation.control("api", "start")
+    assert done.returncode == 1
+    assert done.stderr.startswith("glance-api did not start: all is lost. Log: ")
+
+
+def test_folders_that_cannot_be_made(installation: Installation) -> None:
+    (installation.folder / "run").write_text("in the way")
+    done = installation.control("api", "start")
+    assert done.returncode == 1
+    assert f"cannot make the pid directory {installation.folder / 'run'}" in done.stderr
+    assert "--pid-dir" in done.stderr
+    assert done.stdout == ""
+
+
+def test_stale_and_foreign_pid_files(installation: Installation) -> None:
+    stranger = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    try:
+        path = installation.pid_file("glance-registry")
+        path.parent.mkdir()
+        path.write_text(f"{stranger.pid}\n")
+        done = installation.control("registry", "stop")
+        assert done.stdout == f"Removing stale pid file {path}\nNo glance-registry running\n"
+        path.write_text(f"{stranger.pid}\n")
+        done = installation.control("registry", "start")
+        assert done.stdout == (
+            f"Removing stale pid file {path}\nStarting glance-registry with {installation.config}\n"
+        )
+        assert installation.pid("glance-registry") != stranger.pid
+        assert installation.control("registry", "stop").returncode == 0
+
+        path.symlink_to("/etc/hostname")
+        done = installation.control("registry", "start")
+        assert done.returncode == 1
+        assert "symbolic link" in done.stderr
+        assert stranger.poll() is None
+    finally:
+        stranger.communicate()
+
+
+def test_options_may_stand_anywhere(installation: Installation) -> None:
+    path = installation.folder / "my.pid"
+    words = ["registry", "start", "--pid-file", str(path), str(installation.config), *installation.own_folders[2:]]
+    assert installation.run("glance-control", *words).returncode == 0
+    assert is_alive(int(path.read_text()))
+    words[1] = "restart"
+    before = path.read_text()
+    done = installation.run("glance-control", *words)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == f"Stopping glance-registry  pid: {before.strip()}  signal: 15"
+    assert path.read_text() != before
+
+
+def test_stop_lets_an_upload_finish(installation: Installation) -> None:
+    installation.start()
+    with slow_upload(installation) as upload:
+        control = background(installation, "all", "stop")
+        time.sleep(0.7)
+        assert control.poll() is None
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", installation.api_port))
+        upload.sendall(b"x" * 500)
+        answer = answer_of(upload)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"status": "active"' in answer
+    assert control.communicate(timeout=20)[0].count("signal: 15") == 2
+    assert control.returncode == 0
+
+
+def background(installation: Installation, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        installation.command("glance-control", *installation.own_folders, *arguments),
+        cwd=installation.folder,
+        env=installation.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_stop_does_not_wait_for_ever(installation: Installation) -> None:
+    installation.configure(common="graceful_shutdown_timeout = 1")
+    installation.start()
+    with slow_upload(installation) as upload:
+        begin = time.monotonic()
+        done = installation.control("all", "stop")
+        assert 1 <= time.monotonic() - begin < 8
+        assert b"HTTP/1.1 200" not in answer_of(upload)
+    assert done.returncode == 0
+    assert not [path for path in installation.folder.glob("images/**/*") if path.is_file()]
+
+
+def test_reload_takes_the_new_configuration_and_drops_nothing(installation: Installation) -> None:
+    installation.start()
+    old = installation.pid("glance-api")
+    with slow_upload(installation) as upload:
+        installation.configure(api="registry_timeout = 7")
+        done = installation.control("api", "reload")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == (
+            f"Stopping glance-api  pid: {old}  signal: 1\n"
+            f"glance-api (pid {old}) finishes its running requests in the background\n"
+            f"Starting glance-api with {installation.config}\n"
+        )
+        assert installation.pid("glance-api") != old
+        with installation.client() as client:
+            client.add_image({"name": "meanwhile", "type": "raw", "is_public": True}, b"abc")
+        upload.sendall(b"x" * 500)
+        assert answer_of(upload).startswith(b"HTTP/1.1 200 ")
+    with installation.client() as client:
+        assert {image["name"] for image in client.get_images()} == {"slow", "meanwhile"}
+    done = installation.control("all", "stop")
+    assert done.stdout.count("Stopping") == 2
+
+
+def test_a_wrong_configuration_stops_a_reload_before_it_does_harm(installation: Installation) -> None:
+    installation.start("registry")
+    pid = installation.pid("glance-registry")
+    installation.configure(registry="nonsense = 1")
+    for command in ("reload", "restart"):
+        done = installation.control("registry", command)
+        assert done.returncode == 1
+        assert "nonsense" in done.stderr
+        assert installation.pid("glance-registry") == pid
+        assert is_alive(pid)
+    assert installation.control("registry", "stop").returncode == 0  # which needs no correct configuration
+
+
+def test_shutdown_returns_at_once_and_drops_nothing(installation: Installation) -> None:
+    installation.start()
+    old = installation.pid("glance-api")
+    with slow_upload(installation) as upload:
+        done = installation.control("api", "shutdown")
+        assert done.returncode == 0
+        assert (
+            done.stdout.splitlines()[1] == f"glance-api (pid {old}) finishes its running requests in the background"
+        )
+        assert installation.control("api", "stop").stdout == "No glance-api running\n"
+        upload.sendall(b"x" * 500)
+        assert answer_of(upload).startswith(b"HTTP/1.1 200 ")
+    deadline = time.monotonic() + 10
+    while is_alive(old) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(old)
+
+
+def test_workers(installation: Installation) -> None:
+    installation.configure(common="workers = 2")
+    installation.start("registry")
+    parent = installation.pid("glance-registry")
+    workers = children_of(parent)
+    assert len(workers) == 2
+    os.kill(parent, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while any(is_alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_alive(pid) for pid in workers)
+    done = installation.control("registry", "restart")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Removing stale pid file")
+    workers = children_of(installation.pid("glance-registry"))
+    assert installation.control("registry", "stop").returncode == 0
+    assert not any(is_alive(pid) for pid in workers)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_in_the_foreground(installation: Installation) -> None:
+    text = installation.config.read_text()
+    secret = "sqlite:///glance.sqlite?password=hunter2"
+    installation.config.write_text(text.replace("sqlite:///glance.sqlite", secret))
+    done = installation.run("glance-registry", "--debug", "--config-file", "nosuch.conf")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ERROR: cannot read the configuration file ")
+
+    installation.config.write_text(text)
+    daemon = subprocess.Popen(
+        installation.command("glance-registry", "--debug", str(installation.config)),
+        cwd=installation.folder,
+        env=installation.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    while not lines or "answers at" not in lines[-1]:
+        lines.append(daemon.stdout.readline())
+        assert lines[-1], "".join(lines)
+    daemon.send_signal(signal.SIGINT)
+    lines.append(daemon.communicate(timeout=20)[0])
+    output = "".join(lines)
+    assert daemon.returncode == 0, output
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d    DEBUG \[glance-registry\] \*{80}\n", output)
+    assert f"sql_connection{' ' * 17}sqlite:///glance.sqlite\n" in output
+    assert "Traceback" not in output
+
+
+def test_no_configuration_is_said_in_the_foreground(installation: Installation) -> None:
+    installation.config.unlink()
+    if any((Path(folder) / "glance.conf").exists() for folder in ("/etc", "/etc/glance")):
+        pytest.skip("this computer has a configuration of its own")
+    done = installation.run("glance-api")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ERROR: glance-api finds no glance.conf in the current directory")
+
+
+IN_A_NETWORK_OF_ITS_OWN = """
+import fcntl, socket, struct, subprocess, sys, urllib.request
+with socket.socket() as sock:  # the loopback interface of a new network is down
+    fcntl.ioctl(sock, 0x8914, struct.pack("16sh14x", b"lo", 1))
+control = [sys.executable, sys.argv[1]]
+subprocess.run([*control, "all", "start"], check=True)
+print(urllib.request.urlopen("http://localhost:9292").read().decode(), flush=True)
+subprocess.run([*control, "all", "stop"], check=True)
+"""
+
+
+def test_built_in_defaults(installation: Installation) -> None:
+    """On the real ports, so in a network of its own."""
+    installation.config.unlink()
+    if subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no network namespaces here")
+    control = installation.command("glance-control")[1]
+    done = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-c", IN_A_NETWORK_OF_ITS_OWN, control],
+        cwd=installation.folder,
+        env=installation.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    folder = installation.folder / ".local/share/glance"
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        f"No glance.conf found: using built-in defaults, everything below {folder}\n"
+        "Starting glance-api with built-in defaults\n"
+        "Starting glance-registry with built-in defaults\n"
+        r'\{"images": \[\]\}\n'
+        r"Stopping glance-api  pid: \d+  signal: 15\n"
+        r"Stopping glance-registry  pid: \d+  signal: 15\n",
+        done.stdout,
+    )
+    assert (folder / "glance.sqlite").is_file()
+    assert {path.name for path in (folder / "log").iterdir()} == {"glance-api.log", "glance-registry.log"}

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python client against servers that are a few lines each: what it sends, and how it takes bad answers."""
+
+import io
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from glance import client as client_module
+from glance.client import Client, Disconnected, NoServer, NotGlance
+from glance.core.errors import Duplicate, Invalid, NotFound, StoreFull
+
+Serve = Callable[[socket.socket], None]
+
+JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+
+
+def answer(body: bytes) -> bytes:
+    return JSON % (len(body), body)
+
+
+def refusal(status: str, text: str, *headers: str, content_type: str = "text/plain") -> bytes:
+    body = text.encode()
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
+
+
+class Server:
+    """Answers one connection by calling `serve` with its socket."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(10)
+        self.port = self.listener.getsockname()[1]
+        self.request = b""
+        self.serve: Serve = lambda sock: None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        sock, _ = self.listener.accept()
+        with sock:
+            sock.settimeout(10)
+            self.serve(sock)
+
+    def answers(self, reply: bytes, until: bytes = b"\r\n\r\n") -> None:
+        """Reply when the request has come up to these bytes."""
+
+        def serve(sock: socket.socket) -> None:
+            while until not in self.request:
+                part = sock.recv(65_536)
+                assert part
+                self.request += part
+            sock.sendall(reply)
+
+        self.serve = serve
+        self.thread.start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    if made.thread.is_alive():
+        made.thread.join(10)
+    made.listener.close()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client("127.0.0.1", server.port) as made:
+        yield made
+
+
+def test_lists(server: Server, client: Client) -> None:
+    server.answers(answer(b'{"images": [{"id": 1}]}'))
+    assert client.get_images() == [{"id": 1}]
+    assert server.request.startswith(b"GET /images HTTP/1.1\r\n")
+    assert b"*/*" not in server.request
+
+
+def test_a_file_is_sent_in_chunks(server: Server, client: Client) -> None:
+    server.answers(answer(b'{"image": {"id": 7}}'), until=b"\r\n0\r\n\r\n")
+    data = b"z" * (client_module.CHUNK + 10)
+    fields = {"name": " Bücher 日本 ", "type": "raw", "is_public": True, "properties": {"kernel_id": "3"}}
+    assert client.add_image(fields, io.BytesIO(data)) == {"id": 7}
+    head, _, body = server.request.partition(b"\r\n\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n")[1:])}
+    assert headers[b"transfer-encoding"] == b"chunked"
+    assert b"content-length" not in headers
+    assert headers[b"content-type"] == b"application/octet-stream"
+    assert headers[b"x-image-meta-name"] == "Bücher 日本".encode()
+    assert headers[b"x-image-meta-is_public"] == b"True"
+    assert headers[b"x-image-meta-property-kernel_id"] == b"3"
+    assert body.startswith(b"10000\r\nzzz")
+
+
+@pytest.mark.parametrize(("data", "sent"), [(b"abc", b"Content-Length: 3\r\n"), ("日本", b"Content-Length: 6\r\n")])
+def test_bytes_and_text_are_sent_with_their_length(
+    server: Server, client: Client, data: bytes | str, sent: bytes
+) -> None:
+    server.answers(answer(b'{"image": {}}'), until=data if isinstance(data, bytes) else data.encode())
+    client.add_image({"type": "raw"}, data)
+    assert sent in server.request
+
+
+def test_an_answer_in_the_middle_of_an_upload_is_heard(server: Server, client: Client) -> None:
+    """The server refuses at once and closes; whether by an orderly end or by a reset, its text arrives."""
+    server.answers(refusal("413 Request Entity Too Large", "disk full", "X-Glance-Reason: store-full"))
+    with pytest.raises(StoreFull, match=r"^disk full$"):
+        client.add_image({"type": "raw"}, io.BytesIO(b"x" * 50_000_000))
+
+
+def test_errors_come_back_as_themselves(server: Server, client: Client) -> None:
+    html = (
+        "<html><head><title>404 Not Found</title></head><body><h1>404</h1>no image &lt;7&gt;<br/>here</body></html>"
+    )
+    server.answers(refusal("404 Not Found", html, content_type="text/html"))
+    with pytest.raises(NotFound, match=r"^no image <7> here$"):
+        client.get_image(7)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "text"),
+    [
+        (
+            refusal("409 Conflict", "409 Conflict\n\ntaken\x1b[31m\n", "X-Glance-Reason: duplicate"),
+            Duplicate,
+            r"^taken \[31m$",
+        ),
+        (refusal("400 Bad Request", "bad type"), Invalid, "bad type"),
+        (refusal("418 I'm a teapot", ""), Exception, "418 I'm a teapot"),
+        (refusal("302 Found", "", "Location: http://169.254.169.254/"), Exception, "302"),
+        (answer(b"hello"), NotGlance, "not as a Glance API"),
+        (answer(b'{"version": 1}'), NotGlance, "not as a Glance API"),
+        (answer(b'{"images": 3}'), NotGlance, "a list that is none"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", Disconnected, "failed"),
+        (b"", Disconnected, "broke the connection off"),
+        (b"SSH-2.0-OpenSSH\r\n", Disconnected, "broke the connection off"),
+    ],
+)
+def test_bad_answers(server: Server, client: Client, reply: bytes, error: type[Exception], text: str) -> None:
+    server.answers(reply)
+    with pytest.raises(error, match=text):
+        client.get_images()
+
+
+def test_an_image_that_ends_too_early(server: Server, client: Client) -> None:
+    server.answers(b"HTTP/1.1 200 OK\r\nX-Image-Meta-Id: 7\r\nContent-Length: 100\r\n\r\nabc")
+    meta, chunks = client.get_image(7)
+    assert meta == {"id": "7", "properties": {}}
+    with pytest.raises(Disconnected, match="in the middle"):
+        b"".join(chunks)
+
+
+def test_an_image_is_never_decoded(server: Server, client: Client) -> None:
+    server.answers(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08")
+    assert b"".join(client.get_image(7)[1]) == b"\x1f\x8b\x08"
+    assert b"Accept-Encoding: identity\r\n" in server.request
+
+
+def test_a_file_that_fails_is_not_the_servers_fault(server: Server, client: Client) -> None:
+    class Broken(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    def serve(sock: socket.socket) -> None:
+        while part := sock.recv(65_536):
+            server.request += part
+
+    server.serve = serve
+    server.thread.start()
+    with pytest.raises(OSError, match="Input/output error"):
+        client.add_image({"type": "raw"}, Broken())
+    server.thread.join(10)
+    assert not server.request.endswith(b"0\r\n\r\n")  # an end that would pass for the image's
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with Client("127.0.0.1", port) as client, pytest.raises(NoServer, match=f"no server at 127.0.0.1:{port}"):
+        client.delete_image(1)
+
+
+@pytest.mark.parametrize("host", ["", "exa mple", "nowhere.invalid", "-"])
+def test_odd_hosts(host: str) -> None:
+    with Client(host, 9292) as client, pytest.raises((Invalid, NoServer)):
+        client.get_images()
