@@ -25,6 +25,7 @@ setup(
     data_files=[("etc/glance", ["etc/glance.conf"])],
     install_requires=[
         "WebOb>=1.8.9",
+        'legacy-cgi; python_version >= "3.13"',  # for WebOb
         "PasteDeploy>=3.1",
         "SQLAlchemy>=2.1,<2.2",
         "alembic>=1.18",

@@ -7,7 +7,7 @@ import warnings
 
 def main() -> int:
     # Eventlet announces its own retirement: news for us, not for the one who starts a daemon.
-    warnings.filterwarnings("ignore", message=r"(?s).*Eventlet is deprecated", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message=r"(?s).*Eventlet is deprecated")
     from glance.serve import green
 
     green.patch()  # before anything else is imported that may hold on to sockets or threads

@@ -161,9 +161,9 @@ def _set_up_logs(name: str, options: argparse.Namespace, settings: config.Daemon
         root.setLevel(logging.DEBUG)
     elif options.verbose or settings.verbose:
         root.setLevel(logging.INFO)
-    # Libraries tell at DEBUG what is in requests and answers, credentials included.
-    for library in ("urllib3", "botocore", "boto3", "s3transfer", "swiftclient", "sqlalchemy"):
-        logging.getLogger(library).setLevel(max(logging.INFO, root.level))
+    # Libraries tell at lower levels what is in every request and statement, credentials included.
+    for library in ("alembic", "urllib3", "botocore", "boto3", "s3transfer", "swiftclient", "sqlalchemy"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _handler(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> logging.Handler:

@@ -112,7 +112,7 @@ def _watched(file: BinaryIO, filename: str) -> Iterator[BinaryIO]:
 
     shown = Path(filename).name if filename.isprintable() else "image"
     size = os.fstat(file.fileno()).st_size  # 0 for pipes
-    with tqdm.wrapattr(file, "read", total=size or None, desc=shown, leave=False, file=sys.stderr) as watched:
+    with tqdm.wrapattr(file, "read", total=size or None, desc=shown, file=sys.stderr) as watched:
         yield cast(BinaryIO, watched)
 
 

@@ -24,6 +24,7 @@ from glance.core.errors import (
     WrongState,
 )
 from glance.core.image import Image, ImageChange, Query, Span, Status
+from glance.core.listing import every
 from glance.core.meter import Meter
 from glance.core.ports import Blob, Registry, Source, Stores
 
@@ -122,13 +123,8 @@ class ImageService:
         return self._registry.get(ctx, image_id)
 
     def list(self, ctx: Context, query: Query) -> Iterator[Image]:
-        """All images that match, page after page."""
-        while True:
-            page = self._registry.find(ctx, query)
-            yield from page.images
-            if page.after is None:
-                return
-            query = replace(query, after=page.after)
+        """All images that match."""
+        return every(self._registry, ctx, query)
 
     def open(self, ctx: Context, image: Image, span: Span | None = None) -> Blob:
         """Open the bytes of what get() returned, to be closed by the caller.

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry API of March 2011, for clients of that time: numbers, twelve fields, 200 for every success."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
 
 from webob import Request, Response
 
 from glance.core.errors import Invalid, NotFound
 from glance.core.image import Image, Query, Visibility
+from glance.core.listing import every
 from glance.core.ports import Registry
 from glance.core.values import shown
 from glance.wire import classic
 from glance.wsgi.body import json_of
 from glance.wsgi.identify import context_of
 from glance.wsgi.router import Handler
+from glance.wsgi.send import json_answer
 
 
 class Images:
@@ -33,10 +33,10 @@ class Images:
         ]
 
     def index(self, request: Request) -> Response:
-        return _json({"images": [classic.brief_of(image) for image in self._public(request)]})
+        return json_answer({"images": [classic.brief_of(image) for image in self._public(request)]})
 
     def detail(self, request: Request) -> Response:
-        return _json({"images": [classic.record_of(image) for image in self._public(request)]})
+        return json_answer({"images": [classic.record_of(image) for image in self._public(request)]})
 
     def show(self, request: Request, number: str) -> Response:
         return _single(self._image(request, number))
@@ -62,13 +62,7 @@ class Images:
         return self._registry.get(context_of(request), number)
 
     def _public(self, request: Request) -> Iterator[Image]:
-        query = Query(visibility=Visibility.PUBLIC)
-        while True:
-            page = self._registry.find(context_of(request), query)
-            yield from page.images
-            if page.after is None:
-                return
-            query = replace(query, after=page.after)
+        return every(self._registry, context_of(request), Query(visibility=Visibility.PUBLIC))
 
 
 def _fields(request: Request) -> dict[str, object]:
@@ -80,8 +74,4 @@ def _fields(request: Request) -> dict[str, object]:
 
 
 def _single(image: Image) -> Response:
-    return _json({"image": classic.record_of(image)})
-
-
-def _json(value: object) -> Response:
-    return Response(json.dumps(value).encode(), content_type="application/json")
+    return json_answer({"image": classic.record_of(image)})

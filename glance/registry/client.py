@@ -2,7 +2,8 @@
 """HttpRegistry: the Registry of core/ports.py over the registry daemon's HTTP."""
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -13,6 +14,8 @@ from glance.core.image import Image, ImageChange, Page, Query, Status
 from glance.wire import jsontext, records
 from glance.wire.identity import headers_for
 from glance.wire.status import REASON_HEADER, error_from
+
+T = TypeVar("T")
 
 LOG = logging.getLogger(__name__)
 
@@ -88,7 +91,7 @@ def _error(response: requests.Response) -> GlanceError:
     return error_from(response.status_code, reason, response.text.partition("\n\n")[2].strip())
 
 
-def _understood(decode: Any, answer: bytes) -> Any:
+def _understood(decode: Callable[[object], T], answer: bytes) -> T:
     try:
         return decode(jsontext.parse(answer))
     except Invalid as error:

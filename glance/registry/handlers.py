@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry's own HTTP resource, spoken by glance-api: records, in the JSON of wire/records.py."""
 
-import json
-
 from webob import Request, Response
 
 from glance.core.errors import Invalid
@@ -13,6 +11,7 @@ from glance.wire import records
 from glance.wsgi.body import json_of
 from glance.wsgi.identify import context_of
 from glance.wsgi.router import Handler
+from glance.wsgi.send import json_answer
 
 
 class Records:
@@ -30,7 +29,7 @@ class Records:
 
     def find(self, request: Request) -> Response:
         page = self._registry.find(context_of(request), records.decode_query(request.GET))
-        return _json(records.encode_page(page))
+        return json_answer(records.encode_page(page))
 
     def add(self, request: Request) -> Response:
         image = records.decode_image(json_of(request))
@@ -58,8 +57,4 @@ def _status(text: str | None) -> Status | None:
 
 
 def _record(image: Image) -> Response:
-    return _json(records.encode_image(image))
-
-
-def _json(value: object) -> Response:
-    return Response(json.dumps(value).encode(), content_type="application/json")
+    return json_answer(records.encode_image(image))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blob → Response: whole or a range of it, by the server's `wsgi.file_wrapper` where there is a file."""
+"""JSON → Response. Blob → Response: whole or in part, by the `wsgi.file_wrapper` of the server where there is a file."""
 
+import json
 import re
 
 from webob import Request, Response
@@ -12,6 +13,10 @@ from glance.core.ports import Blob
 BLOCK = 64 * 1024  # bytes that a server without sendfile reads at a time
 
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.ASCII | re.IGNORECASE)
+
+
+def json_answer(value: object) -> Response:
+    return Response(json.dumps(value).encode(), content_type="application/json")
 
 
 def span_of(request: Request, total: int | None) -> Span | None:

@@ -116,7 +116,7 @@ class Installation:
     def end(self) -> None:
         """End what still runs, at once; each by its own number, which its locked file vouches for."""
         for path in self.folder.glob("**/*.pid"):
-            if (running := PidFile(path).find()) is not None:
+            if not path.is_symlink() and (running := PidFile(path).find()) is not None:
                 with running:
                     running.signal(signal.SIGKILL)
                     assert running.wait(10), f"{path} is still locked"

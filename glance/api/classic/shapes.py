@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests and answers of the classic API, between webob and the 2011 record."""
 
-import json
 from collections.abc import Iterable
 
 from webob import Request, Response
 
 from glance.core.image import Image
 from glance.wire import classic, headers
+from glance.wsgi.send import json_answer
 
 _HTTP = "HTTP_"
 
@@ -20,18 +20,14 @@ def fields_of(request: Request) -> dict[str, object]:
 
 
 def collection(records: Iterable[dict[str, object]]) -> Response:
-    return _json({"images": list(records)})
+    return json_answer({"images": list(records)})
 
 
 def single(image: Image) -> Response:
-    return _json({"image": classic.record_of(image)})
+    return json_answer({"image": classic.record_of(image)})
 
 
 def with_meta(response: Response, image: Image) -> Response:
     """Add the record as headers."""
     response.headers.update(list(headers.headers_from_fields(classic.record_of(image)).items()))
     return response
-
-
-def _json(value: object) -> Response:
-    return Response(json.dumps(value).encode(), content_type="application/json")
