@@ -22,9 +22,9 @@ commands:
   start         start, and return when the daemon answers (at most {START_SECONDS:.0f} seconds)
   stop          stop accepting, let running requests finish for the grace time of the configuration
                 (graceful_shutdown_timeout), wait until the daemon has ended
-  restart       stop, then start
-  reload        start anew with the configuration as it is now; running requests are finished by the old
-                daemon, however long that takes, and no request is refused for more than a moment
+  restart       stop, then start; with the configuration file that it had, unless CONFPATH names another
+  reload        the same, but running requests are finished by the old daemon in the background, however long
+                that takes, and new ones are refused for no more than a moment
   force-reload  the same as reload
   shutdown      stop accepting, return, and let running requests finish without limit in the background
   status        say what is running; exit status 0 if all of it is, {NOT_RUNNING} otherwise
@@ -58,6 +58,7 @@ class Control:
         self._place = Place(
             config=_find_config(options),
             data=user_folder(),
+            named=options.config_file is not None,
             pid_file=options.pid_file,
             pid_dir=options.pid_dir,
             log_dir=options.log_dir,
@@ -69,8 +70,11 @@ class Control:
     def run(self, command: str) -> int:
         """The exit status. Raises ServerError, PidFileError, ConfigError."""
         if command in ("restart", "reload", "force-reload"):
-            for server in self._servers:  # a wrong configuration is found while the old daemons still run
-                server.configured()
+            for server in self._servers:
+                server.inherit()
+                server.configured()  # a wrong configuration is found while the old daemons still run
+        if command not in ("stop", "shutdown", "status") and any(server.config is None for server in self._servers):
+            print(f"No {config.FILE_NAME} found: using built-in defaults, everything below {self._place.data}")
         if command == "start":
             return self._start(self._servers)
         if command == "restart":
@@ -85,8 +89,6 @@ class Control:
 
     def _start(self, servers: Sequence[Server]) -> int:
         """Launch them all, then wait for each, so that they load side by side."""
-        if self._place.config is None:
-            print(f"No {config.FILE_NAME} found: using built-in defaults, everything below {self._place.data}")
         failed = 0
         launched: list[tuple[Server, Launch]] = []
         try:
@@ -113,7 +115,7 @@ class Control:
             return None
         server.prepare()
         self._sweep(server)
-        print(f"Starting {server.name} with {self._place.config or 'built-in defaults'}", flush=True)
+        print(f"Starting {server.name} with {server.config or 'built-in defaults'}", flush=True)
         return server.launch()
 
     def _stop(self) -> int:

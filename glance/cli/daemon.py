@@ -39,6 +39,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
         print(f"ERROR: {reason}", file=sys.stderr, flush=True)
         notify(f"STATUS={reason}")
         return 1
+    except KeyboardInterrupt:
+        return 130  # before it served: from then on SIGINT means to finish and end
     return 0
 
 

@@ -22,14 +22,15 @@ class LaunchError(Exception):
 class Launch:
     """A daemon that has been started and does not answer yet. To be ended by wait() or discard(), once.
 
-    It holds its pid file locked for life, and writes what it prints to the end of the log. It stays in the current
-    directory, because a relative SQLite file lies where the daemon is started.
+    It holds its pid file locked for life, and writes what it prints to the end of the log. `folder` is where it
+    runs, and where a relative SQLite file lies; None: the current directory.
     """
 
-    def __init__(self, command: Sequence[str], pid_file: PidFile, log: Path) -> None:
+    def __init__(self, command: Sequence[str], pid_file: PidFile, log: Path, folder: Path | None = None) -> None:
         """Raises LaunchError, PidFileError, and leaves nothing then."""
         self.log = log
         self._pid_file = pid_file
+        self._folder = folder
         self._claim = pid_file.claim()
         try:
             self._readiness = Readiness()
@@ -75,6 +76,7 @@ class Launch:
             self._log_start = os.fstat(descriptor).st_size
             return subprocess.Popen(
                 command,
+                cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,

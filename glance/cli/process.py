@@ -63,6 +63,13 @@ class Running:
             return []
         return [os.fsdecode(word) for word in words[:-1]]
 
+    def directory(self) -> Path | None:
+        """Its current directory; None where the system does not tell."""
+        try:
+            return Path(f"/proc/{self.pid}/cwd").readlink()
+        except OSError:
+            return None
+
     def close(self) -> None:
         os.close(self._descriptor)
 

@@ -7,7 +7,8 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,9 +29,14 @@ class ServerError(Exception):
 
 
 def user_folder() -> Path:
-    """Where this user's programs keep their data (XDG base directories)."""
+    """Where this user's programs keep their data (XDG base directories). Raises ServerError."""
     base = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local/share") / "glance"
+    if base.startswith("/"):
+        return Path(base, "glance")
+    try:
+        return Path.home() / ".local/share/glance"
+    except RuntimeError:
+        raise ServerError("this user has no home directory: set HOME or XDG_DATA_HOME") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,7 @@ class Place:
 
     config: Path | None  # None: built-in defaults, with everything below `data`
     data: Path
+    named: bool = False  # the user gave the configuration file, it was not just found
     pid_file: str | None = None
     pid_dir: str | None = None
     log_dir: str | None = None
@@ -52,12 +59,35 @@ class Server:
     def __init__(self, name: str, place: Place) -> None:
         self.name = name
         self._place = place
-        # A start makes the first; the others are where one may be that was started with another configuration.
-        self._pid_files = tuple(PidFile(path) for path in self._pid_paths())
+        self._folder: Path | None = None  # where a start puts it; None: the current directory
+
+    @property
+    def config(self) -> Path | None:
+        """The configuration file that a start would use; None: built-in defaults."""
+        return self._place.config
+
+    @property
+    def _pid_files(self) -> tuple[PidFile, ...]:
+        """A start makes the first; the others are where one may be that was started with other settings."""
+        return tuple(PidFile(path) for path in self._pid_paths())
 
     def configured(self) -> Settings:
         """The settings that a start would use. Raises ConfigError."""
         return _settings(self.name, self._place.config, self._place.data)
+
+    def inherit(self) -> None:
+        """Have a start repeat how the running one was started, unless the user named another configuration.
+
+        For restart and reload: what the current directory holds, and what a relative path means in it, is chance.
+        """
+        running = self.find()
+        if running is None:
+            return
+        with running:
+            origin = self._origin(running)
+            if origin is not None and not (self._place.named and self._place.config != origin.config):
+                self._place = origin
+                self._folder = running.directory()
 
     def find(self) -> Running | None:
         """The running one, to be closed; None: there is none. Raises PidFileError."""
@@ -84,7 +114,8 @@ class Server:
         words += ["--debug"] if place.debug else []
         words += ["--log-dir", str(_absolute(place.log_dir))] if place.log_dir else []
         words += ["--config-file", str(place.config)] if place.config else ["--data-dir", str(place.data)]
-        return Launch(words, self._pid_files[0], self._log_dir(self.configured()) / f"{self.name}.log")
+        log = self._log_dir(self.configured()) / f"{self.name}.log"
+        return Launch(words, self._pid_files[0], log, self._folder)
 
     def stop(self, running: Running) -> str | None:
         """Have it end within its grace time, and wait for that; what went wrong. Raises ServerError."""
@@ -120,20 +151,23 @@ class Server:
             whose = f"{self.name} (pid {running.pid}) belongs to another user"
             raise ServerError(f"{whose}: only that user or root can stop it") from error
 
-    def _settings_of(self, running: Running) -> Settings:
-        """The settings that it was started with, or the nearest that can be known: the call that asks may come
-        from another directory, and find another configuration."""
+    def _origin(self, running: Running) -> Place | None:
+        """What it was started with; None where the system does not tell."""
         given = dict(pairwise(running.command()))
-        path, data = given.get("--config-file"), given.get("--data-dir")
-        places = [(self._place.config, self._place.data), (None, self._place.data)]
-        if path or data:
-            places.insert(0, (Path(path) if path else None, Path(data or self._place.data)))
-        for place in places:
-            try:
-                return _settings(self.name, *place)
-            except config.ConfigError as error:
-                failure = error  # edited since, and wrongly: no reason not to stop it
-        raise failure
+        place = replace(self._place, log_dir=self._place.log_dir or given.get("--log-dir"))
+        if "--config-file" in given:
+            return replace(place, config=Path(given["--config-file"]))
+        if "--data-dir" in given:
+            return replace(place, config=None, data=Path(given["--data-dir"]))
+        return None
+
+    def _settings_of(self, running: Running) -> Settings:
+        """The settings that it was started with, or the nearest that can be known."""
+        for place in (self._origin(running), self._place):
+            if place is not None:
+                with suppress(config.ConfigError):  # edited since, and wrongly: no reason not to stop it
+                    return _settings(self.name, place.config, place.data)
+        return _settings(self.name, None, self._place.data)
 
     def _pid_paths(self) -> Iterator[Path]:
         if self._place.pid_file:

@@ -2,6 +2,7 @@
 """HttpRegistry: the Registry of core/ports.py over the registry daemon's HTTP."""
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,13 +10,16 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from glance.core.context import Context
-from glance.core.errors import GlanceError, Invalid, RegistryDown
+from glance.core.errors import GlanceError, Invalid, NotFound, RegistryDown
 from glance.core.image import Image, ImageChange, Page, Query, Status
+from glance.core.values import shown
 from glance.wire import jsontext, records
 from glance.wire.identity import headers_for
 from glance.wire.status import REASON_HEADER, error_from
 
 T = TypeVar("T")
+
+_NAME = re.compile(r"[0-9A-Za-z-]+", re.ASCII)
 
 LOG = logging.getLogger(__name__)
 
@@ -35,11 +39,15 @@ class HttpRegistry:
         self._session.trust_env = False  # a proxy of the environment is not for the way to the registry
         self._session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS))
 
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._session.close()
+
     def add(self, ctx: Context, image: Image) -> Image:
         return self._record(ctx, "POST", "/records", json=records.encode_image(image))
 
     def get(self, ctx: Context, image_id: str) -> Image:
-        return self._record(ctx, "GET", f"/records/{image_id}")
+        return self._record(ctx, "GET", _path(image_id))
 
     def find(self, ctx: Context, query: Query) -> Page:
         answer = self._ask(ctx, "GET", "/records", params=records.encode_query(query))
@@ -48,10 +56,10 @@ class HttpRegistry:
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         headers = {} if expect is None else {records.EXPECT_HEADER: str(expect)}
         body = records.encode_change(change)
-        return self._record(ctx, "PATCH", f"/records/{image_id}", json=body, headers=headers)
+        return self._record(ctx, "PATCH", _path(image_id), json=body, headers=headers)
 
     def remove(self, ctx: Context, image_id: str) -> Image:
-        return self._record(ctx, "DELETE", f"/records/{image_id}")
+        return self._record(ctx, "DELETE", _path(image_id))
 
     def _record(self, ctx: Context, method: str, path: str, **arguments: Any) -> Image:
         return _understood(records.decode_image, self._ask(ctx, method, path, **arguments))
@@ -80,6 +88,13 @@ class HttpRegistry:
         if response.status_code == 200:
             return response.content
         raise _error(response)
+
+
+def _path(image_id: str) -> str:
+    """Raises NotFound for what names no image and would be another path."""
+    if not _NAME.fullmatch(image_id):
+        raise NotFound(f"there is no image {shown(image_id)}")
+    return f"/records/{image_id}"
 
 
 def _error(response: requests.Response) -> GlanceError:

@@ -8,7 +8,7 @@ from glance.core.image import Image, Status
 from glance.core.ports import Registry
 from glance.core.values import shown
 from glance.wire import records
-from glance.wsgi.body import json_of
+from glance.wsgi.body import json_of, parameters_of
 from glance.wsgi.identify import context_of
 from glance.wsgi.router import Handler
 from glance.wsgi.send import json_answer
@@ -28,7 +28,7 @@ class Records:
         ]
 
     def find(self, request: Request) -> Response:
-        page = self._registry.find(context_of(request), records.decode_query(request.GET))
+        page = self._registry.find(context_of(request), records.decode_query(parameters_of(request)))
         return json_answer(records.encode_page(page))
 
     def add(self, request: Request) -> Response:

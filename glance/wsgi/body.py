@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Request body → Source, or → JSON value.
+"""What a request brings: its body, as a Source or as a JSON value, and its query.
 
 A WSGI server's `wsgi.input` may end early as if all were well when the client vanishes, so the promised length
 is watched here; and a body without length can only be read where the server ends the input by itself
 (`wsgi.input_terminated`), else there would be no end to wait for.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from webob import Request
@@ -48,6 +49,14 @@ def json_of(request: Request, *, limit: int = MAX_JSON) -> object:
         if len(text) > limit:
             raise TooLarge(f"a JSON body may have at most {limit} bytes")
     return jsontext.parse(bytes(text))
+
+
+def parameters_of(request: Request) -> Mapping[str, str]:
+    """The parameters of the URL. Raises Invalid when they are not UTF-8."""
+    try:
+        return dict(request.GET)
+    except UnicodeDecodeError:
+        raise Invalid("the parameters of a URL must be UTF-8") from None
 
 
 class BodySource:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON → Response. Blob → Response: whole or in part, by the `wsgi.file_wrapper` of the server where there is a file."""
+"""JSON → Response. Blob → Response: whole or in part, by the server's `wsgi.file_wrapper` where there is a file."""
 
 import json
 import re

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import glance
-from glance.cli.process import PidFile
 from glance.client import Client
 
 CODE = Path(glance.__file__).parents[1]
@@ -56,13 +55,13 @@ class Installation:
     """
 
     def __init__(self, folder: Path, *, common: str = "", api: str = "", registry: str = "") -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         self.api_port = free_port()
         self.registry_port = free_port()
-        self.config = folder / "glance.conf"
+        self.config = self.folder / "glance.conf"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "NOTIFY_"))}
-        self.environ |= {"HOME": str(folder), "PYTHONPATH": str(CODE)}
-        self.own_folders = ["--pid-dir", str(folder / "run"), "--log-dir", str(folder / "log")]
+        self.environ |= {"HOME": str(self.folder), "PYTHONPATH": str(CODE)}
+        self.own_folders = ["--pid-dir", str(self.folder / "run"), "--log-dir", str(self.folder / "log")]
         self._extra = {"common": common, "api": api, "registry": registry}
         self.configure()
 
@@ -114,12 +113,23 @@ class Installation:
         return "".join(f"--- {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("log/*.log")))
 
     def end(self) -> None:
-        """End what still runs, at once; each by its own number, which its locked file vouches for."""
-        for path in self.folder.glob("**/*.pid"):
-            if not path.is_symlink() and (running := PidFile(path).find()) is not None:
-                with running:
-                    running.signal(signal.SIGKILL)
-                    assert running.wait(10), f"{path} is still locked"
+        """End what still runs, at once. All that ever ran here, and nothing else, has our folder as its own."""
+        deadline = time.monotonic() + 10
+        while numbers := self.processes():
+            assert time.monotonic() < deadline, f"{numbers} do not end"
+            for number in numbers:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+            time.sleep(0.02)
+
+    def processes(self) -> list[int]:
+        """The numbers of the processes that run in our folder."""
+        found = []
+        for link in Path("/proc").glob("[0-9]*/cwd"):
+            with suppress(OSError):  # ended, or another user's
+                if link.readlink() == self.folder:
+                    found.append(int(link.parent.name))
+        return found
 
 
 @contextmanager

@@ -237,6 +237,21 @@ def test_reload_takes_the_new_configuration_and_drops_nothing(installation: Inst
     assert done.stdout.count("Stopping") == 2
 
 
+def test_restart_repeats_the_start_from_anywhere(installation: Installation) -> None:
+    """Neither the configuration nor a relative path in it depends on where restart is called."""
+    installation.start("registry")
+    for command in ("restart", "reload"):
+        words = installation.command("glance-control", *installation.own_folders[:2], "registry", command)
+        done = subprocess.run(
+            words, cwd="/", env=installation.environ, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"Starting glance-registry with {installation.config}"
+        pid = installation.pid("glance-registry")
+        assert Path(f"/proc/{pid}/cwd").readlink() == installation.folder
+    assert (installation.folder / "log/glance-registry.log").read_text().count(" answers at ") == 3
+
+
 def test_a_wrong_configuration_stops_a_reload_before_it_does_harm(installation: Installation) -> None:
     installation.start("registry")
     pid = installation.pid("glance-registry")
@@ -292,14 +307,6 @@ def children_of(pid: int) -> list[int]:
 
 
 def test_in_the_foreground(installation: Installation) -> None:
-    text = installation.config.read_text()
-    secret = "sqlite:///glance.sqlite?password=hunter2"
-    installation.config.write_text(text.replace("sqlite:///glance.sqlite", secret))
-    done = installation.run("glance-registry", "--debug", "--config-file", "nosuch.conf")
-    assert done.returncode == 1
-    assert done.stderr.startswith("ERROR: cannot read the configuration file ")
-
-    installation.config.write_text(text)
     daemon = subprocess.Popen(
         installation.command("glance-registry", "--debug", str(installation.config)),
         cwd=installation.folder,
@@ -321,10 +328,24 @@ def test_in_the_foreground(installation: Installation) -> None:
     assert "Traceback" not in output
 
 
+def test_passwords_are_not_logged(installation: Installation) -> None:
+    text = installation.config.read_text()
+    url = "postgresql+psycopg2://glance:hunter2@127.0.0.1:1/glance"
+    installation.config.write_text(text.replace("sqlite:///glance.sqlite", url))
+    done = installation.run("glance-registry", "--debug", "--config-file", "glance.conf")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ERROR: ")
+    assert "postgresql+psycopg2://glance:***@127.0.0.1:1/glance\n" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_no_configuration_is_said_in_the_foreground(installation: Installation) -> None:
     installation.config.unlink()
     if any((Path(folder) / "glance.conf").exists() for folder in ("/etc", "/etc/glance")):
         pytest.skip("this computer has a configuration of its own")
+    assert installation.run("glance-api", "nosuch.conf").stderr.startswith(
+        "ERROR: cannot read the configuration file "
+    )
     done = installation.run("glance-api")
     assert done.returncode == 1
     assert done.stderr.startswith("ERROR: glance-api finds no glance.conf in the current directory")

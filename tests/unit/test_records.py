@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON between the daemons: what is encoded is decoded, what is wrong is refused."""
+
+import json
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glance.core.errors import Invalid
+from glance.core.image import CONTAINER_FORMATS, DISK_FORMATS, Image, ImageChange, Page, Query, Status, Visibility
+from glance.wire import jsontext, records
+
+LINES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=255)
+KEYS = LINES.filter(bool)
+SIZES = st.integers(0, 2**63 - 1)
+NAIVE = st.datetimes(min_value=datetime(1970, 1, 1))
+PROPERTIES = st.dictionaries(KEYS, LINES, max_size=5)
+
+IMAGES = st.builds(
+    Image,
+    id=st.uuids().map(str) | st.just(""),
+    number=st.none() | st.integers(1, 2**63 - 1),
+    name=st.none() | LINES,
+    status=st.sampled_from(Status),
+    visibility=st.sampled_from(Visibility),
+    owner=st.none() | LINES,
+    disk_format=st.none() | st.sampled_from(DISK_FORMATS),
+    container_format=st.none() | st.sampled_from(CONTAINER_FORMATS),
+    size=st.none() | SIZES,
+    virtual_size=st.none() | SIZES,
+    min_disk=st.integers(0, 2**31 - 1),
+    protected=st.booleans(),
+    hidden=st.booleans(),
+    created_at=st.none() | NAIVE,
+    updated_at=st.none() | NAIVE,
+    deleted_at=st.none() | NAIVE,
+    locations=st.lists(LINES, max_size=3).map(tuple),
+    tags=st.frozensets(LINES, max_size=3),
+    properties=PROPERTIES,
+)
+CHANGES = st.builds(ImageChange, name=st.none() | LINES, size=st.none() | SIZES, properties=PROPERTIES)
+
+
+def through_json(value: object) -> object:
+    return jsontext.parse(json.dumps(value).encode())
+
+
+@given(IMAGES)
+def test_an_image_comes_back(image):
+    assert records.decode_image(through_json(records.encode_image(image))) == image
+
+
+@given(CHANGES)
+def test_a_change_comes_back(change):
+    assert records.decode_change(through_json(records.encode_change(change))) == change
+
+
+@given(st.lists(IMAGES, max_size=3), st.none() | SIZES)
+def test_a_page_comes_back(images, after):
+    page = Page(images=tuple(images), after=after)
+    assert records.decode_page(through_json(records.encode_page(page))) == page
+
+
+@given(st.none() | st.sampled_from(Visibility), SIZES, st.integers(1, 1000))
+def test_a_query_comes_back(visibility, after, limit):
+    query = Query(visibility=visibility, after=after, limit=limit)
+    assert records.decode_query(records.encode_query(query)) == query
+
+
+def test_what_a_change_does_not_name_stays():
+    assert records.encode_change(ImageChange()) == {}
+    assert records.decode_change({}).given() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "71C675AB-D94F-49CD-A114-E12490B328D9"), ("id", "{71c675ab-d94f-49cd-a114-e12490b328d9}"), ("id", 7), ("id", None),
+        ("number", 0), ("number", -1), ("number", 2**63), ("number", "1"), ("number", True), ("number", 1.0),
+        ("name", "x" * 256), ("name", "a\nb"), ("name", "a\0"), ("name", "\udc80"), ("name", "\x9f"), ("name", 5),
+        ("status", "nonsense"), ("status", None), ("status", "ACTIVE"), ("visibility", "everybody"), ("visibility", None),
+        ("disk_format", "qcow3"), ("container_format", ["bare"]),
+        ("size", -1), ("size", 2**63), ("size", "5"), ("size", 1.5), ("size", False), ("min_ram", 2**31), ("min_ram", None),
+        ("protected", "true"), ("protected", 1), ("protected", None), ("checksum", "0" * 33),
+        ("created_at", "yesterday"), ("created_at", "2011-03-04T23:47:58+01:00"), ("created_at", 1299282478), ("created_at", "9999-99-99"),
+        ("locations", "file:///x"), ("locations", [None]), ("locations", ["x"] * 129), ("locations", ["x" * 4097]),
+        ("tags", {"a": 1}), ("tags", ["a" * 256]), ("tags", ["a\n"]),
+        ("properties", []), ("properties", {"": "x"}), ("properties", {"a": None}), ("properties", {"a": 1}), ("properties", {"a\n": "x"}),
+        ("properties", {"k" * 256: "x"}), ("properties", {"a": "x" * 65536}), ("properties", {str(n): "" for n in range(129)}),
+        ("nonsense", 1), ("deleted", False), ("__class__", "x"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_refused_by_its_name(name, value):
+    with pytest.raises(Invalid) as refused:
+        records.decode_image({name: value})
+    assert name in str(refused.value) or name == "properties"
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["id", "number", "created_at", "updated_at", "deleted_at", "owner", "protected"])
+def test_what_no_change_may_name(name):
+    value = records.encode_image(Image(id="71c675ab-d94f-49cd-a114-e12490b328d9", number=1, owner="a"))[name]
+    with pytest.raises(Invalid, match=name):
+        records.decode_change({name: value})
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 5, True])
+def test_a_record_is_an_object(value):
+    for decode in (records.decode_image, records.decode_change, records.decode_page):
+        with pytest.raises(Invalid):
+            decode(value)
+
+
+@pytest.mark.parametrize("query", [
+    {"limit": "0"}, {"limit": "-1"}, {"limit": "x"}, {"after": "1e3"}, {"after": str(2**63)}, {"visibility": ""}, {"name": "x"},
+])  # fmt: skip
+def test_a_wrong_query_is_refused(query):
+    with pytest.raises(Invalid):
+        records.decode_query(query)
+
+
+def test_a_limit_over_the_largest_page_is_cut():
+    assert records.decode_query({"limit": "5000"}).limit == records.MAX_PAGE
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"{", b"nonsense", b"\xff", b"\xef\xbb\xbf{}", '{"a": 1}'.encode("utf-16"), b'{"a": 1, "a": 2}', b"NaN", b"[Infinity]",
+    b"[-Infinity]", b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5000, b"{} {}",
+])  # fmt: skip
+def test_what_is_not_strict_json_is_refused(data):
+    with pytest.raises(Invalid):
+        jsontext.parse(data)
