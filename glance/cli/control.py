@@ -3,7 +3,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -78,14 +78,24 @@ class Control:
         if command == "start":
             return self._start(self._servers)
         if command == "restart":
-            return self._stop() or self._start(self._servers)
-        if command == "stop":
-            return self._stop()
-        if command == "shutdown":
-            return max([self._retire(server) for server in self._servers])
-        if command == "status":
-            return max([self._status(server) for server in self._servers])
-        return max([self._retire(server) or self._start([server]) for server in self._servers])
+            return self._each(self._stop) or self._start(self._servers)
+        steps: dict[str, Callable[[Server], int]] = {
+            "stop": self._stop,
+            "shutdown": self._retire,
+            "status": self._status,
+        }
+        return self._each(steps.get(command, self._reload))
+
+    def _each(self, step: Callable[[Server], int]) -> int:
+        """One server after the other; trouble with one keeps nobody from the next. The worst exit status."""
+        worst = 0
+        for server in self._servers:
+            try:
+                status = step(server)
+            except (ServerError, PidFileError) as error:
+                status = _complain(str(error))
+            worst = max(worst, status)
+        return worst
 
     def _start(self, servers: Sequence[Server]) -> int:
         """Launch them all, then wait for each, so that they load side by side."""
@@ -118,18 +128,18 @@ class Control:
         print(f"Starting {server.name} with {server.config or 'built-in defaults'}", flush=True)
         return server.launch()
 
-    def _stop(self) -> int:
-        """One after the other: while glance-api finishes its requests it needs the registry."""
-        failed = 0
-        for server in self._servers:
-            running = server.find()
-            if running is None:
-                self._report_none(server)
-                continue
-            print(f"Stopping {server.name}  pid: {running.pid}  signal: 15", flush=True)
-            if (problem := server.stop(running)) is not None:
-                failed = _complain(problem)
-        return failed
+    def _stop(self, server: Server) -> int:
+        """Returns when it has ended: glance-api, which is the first, needs the registry to finish its requests."""
+        running = server.find()
+        if running is None:
+            self._report_none(server)
+            return 0
+        print(f"Stopping {server.name}  pid: {running.pid}  signal: 15", flush=True)
+        problem = server.stop(running)
+        return _complain(problem) if problem is not None else 0
+
+    def _reload(self, server: Server) -> int:
+        return self._retire(server) or self._start([server])
 
     def _retire(self, server: Server) -> int:
         running = server.find()

@@ -92,9 +92,10 @@ class Server:
 
     def run(self, on_ready: Callable[[], None], orphaned: int | None) -> None:
         """Serve and drain. `orphaned`: a descriptor whose end of file means that the parent is gone."""
-        eventlet.spawn_n(self._watch_signals)
         if orphaned is not None:
+            hubs.use_hub()  # one of our own: a hub from before the fork would share its epoll with all workers
             eventlet.spawn_n(self._watch_parent, orphaned)
+        eventlet.spawn_n(self._watch_signals)
         acceptor = eventlet.spawn(self._accept)
         eventlet.sleep(0)
         on_ready()
