@@ -10,7 +10,8 @@ import difflib
 import importlib
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -120,18 +121,24 @@ class Loaded:
     """The configuration of one daemon, and the application that it describes."""
 
     settings: DaemonConfig
-    _context: Any  # PasteDeploy's, or None without a file
-    _factory: str
-    _local_conf: Mapping[str, str]
+    _daemon: str
+    _local_conf: Mapping[str, str]  # the options of the daemon's own section
+    _file: "_Loader | None"
 
     def app(self) -> "WSGIApplication":
         """Build the WSGI application, filters of a pipeline included. Raises ConfigError, OSError, GlanceError."""
         app: WSGIApplication
-        if self._context is not None:
-            app = self._context.create()
-        else:
-            module, _, name = self._factory.partition(":")
+        if self._file is None:
+            module, _, name = _DAEMONS[self._daemon][1].partition(":")
             app = getattr(importlib.import_module(module), name)({}, **self._local_conf)
+        else:
+            with self._file.explained():
+                context = outer = self._file.get_context(loadwsgi.APP, self._daemon)
+                while hasattr(context, "app_context"):  # a pipeline: its application is the last
+                    context = context.app_context
+            # PasteDeploy itself lets [DEFAULT] win over the section, against what everybody expects.
+            context.local_conf = dict(self._local_conf)
+            app = outer.create()
         return app
 
 
@@ -146,9 +153,10 @@ def find_file(given: str | None) -> Path | None:
             raise ConfigError(f"cannot read the configuration file {path}")
         return path
     for directory in SEARCHED:
-        path = Path(directory).expanduser().absolute() / FILE_NAME
-        if path.is_file():
-            return path
+        with suppress(RuntimeError):  # a user without a home directory
+            path = Path(directory).expanduser().absolute() / FILE_NAME
+            if path.is_file():
+                return path
     return None
 
 
@@ -158,21 +166,14 @@ def load(daemon: str, path: Path | None = None, data_dir: Path | None = None) ->
     Without a file all options have their defaults, with everything that is kept below `data_dir`.
     Raises ConfigError.
     """
-    kind, factory = _DAEMONS[daemon]
+    kind, _ = _DAEMONS[daemon]
     if path is None:
-        local = _below(data_dir or Path.cwd(), kind)
-        return Loaded(kind.parse({}, local), None, factory, local)
-    try:
-        context = _Loader(str(path)).get_context(loadwsgi.APP, daemon)
-    except (configparser.Error, LookupError, OSError, ValueError, ImportError, AttributeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
-    try:
-        app_context = context
-        while hasattr(app_context, "app_context"):  # a pipeline: its application is the last
-            app_context = app_context.app_context
-        return Loaded(kind.parse(app_context.global_conf, app_context.local_conf), context, factory, {})
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        local_conf = _below(data_dir or Path.cwd(), kind)
+        return Loaded(kind.parse({}, local_conf), daemon, local_conf, None)
+    file = _Loader(path)
+    with file.explained():
+        local_conf = file.options_of(daemon)
+        return Loaded(kind.parse(file.parser.defaults(), local_conf), daemon, local_conf, file)
 
 
 def _below(data_dir: Path, kind: type[DaemonConfig]) -> dict[str, str]:
@@ -196,9 +197,36 @@ class _Interpolation(configparser.Interpolation):
 
 
 class _Loader(loadwsgi.ConfigLoader):  # type: ignore[misc]
-    def __init__(self, filename: str) -> None:
-        super().__init__(filename)
+    """PasteDeploy's reader of one file; tells the options of an application without importing it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self.explained():
+            super().__init__(str(path))
         self.parser._interpolation = _Interpolation()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """What the libraries say of a file that they cannot use → ConfigError, with its path."""
+        try:
+            yield
+        except (configparser.Error, LookupError, OSError, ValueError, ImportError, AttributeError) as error:
+            raise ConfigError(f"{self._path}: {' '.join(str(error).split())}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{self._path}: {error}") from error
+
+    def options_of(self, name: str) -> dict[str, str]:
+        """The options in the section of an application, or of the one that a pipeline ends in."""
+        section = self.find_config_section(loadwsgi.APP, name=name)
+        own: list[str] = list(self.parser._sections[section])
+        if section.startswith("pipeline:"):
+            *_, last = self.parser.get(section, "pipeline").split()
+            return self.options_of(last)
+        return {
+            option: self.parser.get(section, option)
+            for option in own
+            if option != "use" and not option.startswith(("paste.", "set ", "get "))
+        }
 
 
 def _unknown(name: str, section: str, known: Any) -> ConfigError:
