@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Installation
+
+from tests.functional.daemons import Installation
 
 LOGS = pytest.StashKey[list[Installation]]()
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from daemons import CODE, Installation, answer_of, slow_upload
+
+from tests.functional.daemons import CODE, Installation, answer_of, slow_upload
 
 pytestmark = pytest.mark.functional
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from daemons import Installation
 
 from glance.cli.upload import printed
+from tests.functional.daemons import Installation
 
 pytestmark = pytest.mark.functional
 

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 
 import pytest
-from daemons import Installation
+
+from tests.functional.daemons import Installation
 
 pytestmark = [
     pytest.mark.functional,

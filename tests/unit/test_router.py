@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from webob import Request, Response
+
+from glance.core.errors import Invalid, NotFound
+from glance.wsgi.router import Router
+
+
+def handler(name: str):
+    return lambda request, **params: Response(json=[name, params])
+
+
+ROUTES = [
+    ("GET", "/", handler("root")),
+    ("GET", "/images/detail", handler("detail")),
+    ("GET", "/images/{number}", handler("show")),
+    ("PUT", "/images/{number}", handler("update")),
+    ("GET", "/images/{number}/members/{member}", handler("member")),
+]
+
+
+def ask(method: str, path: str) -> list:
+    request = Request.blank("/", method=method)
+    request.environ["PATH_INFO"] = path
+    return request.get_response(Router(ROUTES)).json
+
+
+@pytest.mark.parametrize(("method", "path", "answer"), [
+    ("GET", "", ["root", {}]), ("GET", "/", ["root", {}]), ("GET", "//", ["root", {}]),
+    ("GET", "/images/detail", ["detail", {}]), ("GET", "/images/7", ["show", {"number": "7"}]),
+    ("GET", "/images/7/", ["show", {"number": "7"}]), ("PUT", "/images/detail", ["update", {"number": "detail"}]),
+    ("GET", "/images/1/members/b", ["member", {"number": "1", "member": "b"}]),
+    ("GET", "/images/..", ["show", {"number": ".."}]), ("GET", "/images/{number}", ["show", {"number": "{number}"}]),
+    ("GET", "/images/%2e%2e", ["show", {"number": "%2e%2e"}]), ("GET", "/images/\xc3\xbc", ["show", {"number": "ü"}]),
+])  # fmt: skip
+def test_found(method, path, answer):
+    assert ask(method, path) == answer
+
+
+@pytest.mark.parametrize(("method", "path"), [
+    ("GET", "/images"), ("GET", "/images//7"), ("GET", "/images/7/x"), ("GET", "/images/7/members"), ("GET", "/Images/7"),
+    ("POST", "/images/7"), ("HEAD", "/images/7"), ("get", "/images/7"), ("DELETE", "/"), ("TRACE", "/images/7"), ("GET", "/images/7\0/x"),
+])  # fmt: skip
+def test_not_found(method, path):
+    with pytest.raises(NotFound):
+        ask(method, path)
+
+
+@pytest.mark.parametrize("path", ["/images/\xff", "/images/\xed\xb2\x80", "/\xc3"], ids=ascii)
+def test_a_path_that_is_not_utf_8(path):
+    with pytest.raises(Invalid, match="UTF-8"):
+        ask("GET", path)
+
+
+def test_the_method_is_the_methods_alone():
+    request = Request.blank("/images/7", headers={"X-HTTP-Method-Override": "PUT"})
+    assert request.get_response(Router(ROUTES)).json[0] == "show"
