@@ -27,6 +27,7 @@ PASTE_KEYS = frozenset({"here", "__file__"})  # put among the defaults by PasteD
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 _REFERENCE = re.compile(r"%\((\w+)\)s")
 
 
@@ -218,10 +219,14 @@ class _Loader(loadwsgi.ConfigLoader):  # type: ignore[misc]
     def options_of(self, name: str) -> dict[str, str]:
         """The options in the section of an application, or of the one that a pipeline ends in."""
         section = self.find_config_section(loadwsgi.APP, name=name)
-        own: list[str] = list(self.parser._sections[section])
-        if section.startswith("pipeline:"):
+        passed = set()
+        while section.startswith("pipeline:"):
+            if section in passed:
+                raise ConfigError(f"[{section}] leads back to itself")
+            passed.add(section)
             *_, last = self.parser.get(section, "pipeline").split()
-            return self.options_of(last)
+            section = self.find_config_section(loadwsgi.APP, name=last)
+        own: list[str] = list(self.parser._sections[section])
         return {
             option: self.parser.get(section, option)
             for option in own
@@ -243,7 +248,7 @@ def _typed(item: Any, text: str) -> Any:
         raise ConfigError(f"{item.name} must be True or False, not {text!r}")
     if item.type is int:
         least, most = item.metadata["least"], item.metadata["most"]
-        if text.isascii() and text.isdigit() and least <= int(text) and (most is None or int(text) <= most):
+        if _DIGITS.fullmatch(text) and least <= int(text) and (most is None or int(text) <= most):
             return int(text)
         limits = f"from {least} to {most}" if most is not None else f"of {least} or more"
         raise ConfigError(f"{item.name} must be a whole number {limits}, not {text!r}")

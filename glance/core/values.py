@@ -5,6 +5,7 @@ Each function returns the value in its own type or raises Invalid with a text th
 """
 
 import re
+import reprlib
 import unicodedata
 from collections.abc import Mapping
 
@@ -24,7 +25,14 @@ _SHOWN = 40  # characters of a wrong value that an error text repeats
 
 def shown(value: object) -> str:
     """A wrong value as it may stand in an error text: quoted, on one line, and short."""
-    text = ascii(value) if not isinstance(value, str) or not value.isprintable() else repr(value)
+    if isinstance(value, str):
+        start = value[: _SHOWN + 1]
+        text = repr(start) if start.isprintable() else ascii(start)
+    else:
+        try:
+            text = ascii(value) if value is None or isinstance(value, int | float) else reprlib.repr(value)
+        except ValueError:  # Python prints no number of more than 4300 digits
+            text = "a number of thousands of digits"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from webob import Request
 
+from glance.core import values
 from glance.core.errors import BrokenUpload, Invalid, TooLarge
 from glance.core.inline import INLINE
 from glance.core.ports import Threads
@@ -30,7 +31,7 @@ def has_body(request: Request) -> bool:
 
 def source_of(request: Request) -> "BodySource":
     """The body as a Source; to be read once. Raises Invalid when its length cannot be known."""
-    length = _announced(request)
+    length: int | None = _announced(request)
     if "HTTP_TRANSFER_ENCODING" in request.environ:
         if not request.environ.get("wsgi.input_terminated"):
             raise Invalid("a body needs a Content-Length here: this server cannot take it in chunks")
@@ -84,10 +85,6 @@ class BodySource:
         return block
 
 
-def _announced(request: Request) -> int | None:
-    text = request.environ.get("CONTENT_LENGTH") or ""
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdigit()):
-        raise Invalid("Content-Length must be a whole number")
-    return int(text)
+def _announced(request: Request) -> int:
+    text = request.environ.get("CONTENT_LENGTH") or "0"
+    return values.whole_number("Content-Length", text)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What servers give as `wsgi.input`, and what an honest end of it is."""
+
+import io
+
+import pytest
+from webob import Request
+
+from glance.core.errors import BrokenUpload, Invalid, TooLarge
+from glance.core.inline import INLINE, Inline
+from glance.wsgi.body import has_body, json_of, source_of
+
+
+def request(body: bytes | io.RawIOBase = b"", **environ: object) -> Request:
+    made = Request.blank("/", method="POST")
+    made.environ.pop("CONTENT_LENGTH", None)
+    made.environ["wsgi.input"] = io.BytesIO(body) if isinstance(body, bytes) else body
+    made.environ.update(environ)
+    return made
+
+
+CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+
+
+def drained(given: Request, size: int = 3) -> bytes:
+    source = source_of(given)
+    return b"".join(iter(lambda: source.read(size), b""))
+
+
+@pytest.mark.parametrize(("environ", "expected"), [
+    ({}, False), ({"CONTENT_LENGTH": ""}, False), ({"CONTENT_LENGTH": "0"}, False), ({"CONTENT_LENGTH": "00"}, False), ({"CONTENT_LENGTH": "7"}, True),
+    (CHUNKED, True), ({"HTTP_TRANSFER_ENCODING": "chunked"}, True), ({"wsgi.input_terminated": True}, False),
+])  # fmt: skip
+def test_whether_there_is_a_body(environ, expected):
+    assert has_body(request(**environ)) is expected
+
+
+@pytest.mark.parametrize("length", ["-1", "+3", "1_0", " 3", "3,3", "٣", "x", "9" * 5000], ids=lambda length: ascii(length)[:9])
+def test_a_length_that_is_none(length):
+    with pytest.raises(Invalid, match="Content-Length"):
+        has_body(request(CONTENT_LENGTH=length))
+
+
+def test_a_body_ends_at_its_length_though_the_stream_goes_on():
+    assert drained(request(b"0123456789", CONTENT_LENGTH="7")) == b"0123456"
+    assert source_of(request(CONTENT_LENGTH="7")).length == 7
+
+
+def test_a_body_without_length_ends_where_the_server_says():
+    given = request(b"0123456789", **CHUNKED)
+    assert drained(given) == b"0123456789"
+    assert source_of(given).length is None
+
+
+def test_a_body_without_length_and_without_end_is_refused():
+    with pytest.raises(Invalid, match="Content-Length"):
+        source_of(request(b"x", HTTP_TRANSFER_ENCODING="chunked"))
+
+
+def test_no_body_is_read_as_nothing():
+    assert drained(request(b"of the next request")) == b""
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_a_stream_that_ends_early_is_broken(size):
+    with pytest.raises(BrokenUpload, match="3 of 10"):
+        drained(request(b"0123456", CONTENT_LENGTH="10"), size)
+
+
+@pytest.mark.parametrize("error", [OSError("reset"), ConnectionError("gone"), TimeoutError("slow"), ValueError("no chunk")], ids=repr)
+@pytest.mark.parametrize("environ", [CHUNKED, {"CONTENT_LENGTH": "10"}])
+def test_an_error_of_the_server_is_broken_too(error, environ):
+    class Failing(io.RawIOBase):
+        def read(self, size=-1):
+            raise error
+
+    with pytest.raises(BrokenUpload):
+        drained(request(Failing(), **environ))
+
+
+def test_the_threads_are_the_servers_or_none():
+    threads = Inline()
+    assert source_of(request(**{"glance.threads": threads})).threads is threads
+    assert source_of(request()).threads is INLINE
+
+
+def test_json():
+    body = '{"a": ["ü", 1]}'.encode()
+    assert json_of(request(body, CONTENT_LENGTH=str(len(body)))) == json_of(request(body, **CHUNKED)) == {"a": ["ü", 1]}
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"x", b"{", b"{}{}", b"\xff", "{}".encode("utf-16"), b"\xef\xbb\xbf{}", b'{"a": 1, "a": 2}', b"NaN", b"[Infinity]", b"-Infinity",
+    b"[" * 100_000, b"9" * 5000, b"{'a': 1}", b'"\x01"',
+], ids=lambda body: repr(body[:20]))  # fmt: skip
+def test_what_is_no_json(body):
+    with pytest.raises(Invalid):
+        json_of(request(body, **CHUNKED))
+
+
+@pytest.mark.parametrize("environ", [CHUNKED, {"CONTENT_LENGTH": "21"}])
+def test_json_has_a_limit(environ):
+    body = b'"' + b"x" * 19 + b'"'
+    assert json_of(request(body, **environ), limit=21) == "x" * 19
+    with pytest.raises(TooLarge):
+        json_of(request(body, **environ), limit=20)
+
+
+def test_json_that_is_announced_too_large_is_not_read():
+    given = request(b"", CONTENT_LENGTH=str(2**62))
+    given.environ["wsgi.input"] = None
+    with pytest.raises(TooLarge):
+        json_of(given)

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from webob import Request, Response
+
+from glance import config
+from glance.config import ApiConfig, ConfigError, DaemonConfig, RegistryConfig
+
+SHIPPED = Path(__file__).parents[2] / "etc" / "glance.conf"
+
+OF_2011 = """\
+[DEFAULT]
+verbose = True
+debug = False
+[app:glance-api]
+paste.app_factory = glance.server:app_factory
+filesystem_store_datadir=/var/lib/glance/images/
+default_store = file
+bind_host = 0.0.0.0
+bind_port = 9292
+registry_host = 0.0.0.0
+registry_port = 9191
+[app:glance-registry]
+paste.app_factory = glance.registry.server:app_factory
+bind_host = 0.0.0.0
+bind_port = 9191
+sql_connection = sqlite:///glance.sqlite
+sql_idle_timeout = 3600
+"""
+API = "[app:glance-api]\npaste.app_factory = glance.server:app_factory\n"
+REGISTRY = "[app:glance-registry]\npaste.app_factory = glance.registry.server:app_factory\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "glance.conf"
+        path.write_text(text, "utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def api(write):
+    """The settings of glance-api with these further lines in its section and in [DEFAULT]."""
+    return lambda lines="", default="": config.load("glance-api", write(f"[DEFAULT]\n{default}\n{API}{lines}\n")).settings
+
+
+# Files
+
+
+def test_the_file_of_2011(write):
+    path = write(OF_2011)
+    assert config.load("glance-api", path).settings == ApiConfig(registry_host="0.0.0.0")
+    assert config.load("glance-registry", path).settings == RegistryConfig(bind_host="0.0.0.0")
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("daemon", ["glance-api", "glance-registry"])
+def test_what_stands_in_default_holds_for_both(write, daemon, verbose, debug):
+    path = write(OF_2011.replace("verbose = True", f"verbose = {verbose}").replace("debug = False", f"debug = {debug}"))
+    settings = config.load(daemon, path).settings
+    assert (settings.verbose, settings.debug) == (verbose, debug)
+
+
+def test_the_section_wins_over_default(api):
+    settings = api("bind_port = 2\nverbose = False", default="bind_port = 1\nbacklog = 7")
+    assert (settings.bind_port, settings.verbose, settings.backlog) == (2, False, 7)
+
+
+def test_the_application_gets_what_the_section_says(write, monkeypatch):
+    given = {}
+    monkeypatch.setattr("glance.server.app_factory", lambda conf, **local: given.update(conf, **local))
+    config.load("glance-api", write(f"[DEFAULT]\nbind_port = 1\n{API}bind_port = 2\n")).app()
+    assert given["bind_port"] == "2"
+
+
+def test_no_file_means_defaults_below_one_folder(tmp_path):
+    assert config.load("glance-api", None, tmp_path).settings == ApiConfig(filesystem_store_datadir=str(tmp_path / "images"))
+    assert config.load("glance-registry", None, tmp_path).settings == RegistryConfig(
+        sql_connection=f"sqlite:///{tmp_path}/glance.sqlite"
+    )
+    assert callable(config.load("glance-api", None, tmp_path).app())
+
+
+def test_the_places_where_a_file_is_looked_for(tmp_path, monkeypatch):
+    home, here = tmp_path / "home", tmp_path / "here"
+    (home / ".glance").mkdir(parents=True)
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(config, "SEARCHED", [place for place in config.SEARCHED if not place.startswith("/")])
+    assert config.find_file(None) is None
+    for folder in (home, home / ".glance", here):  # the least important first
+        (folder / "glance.conf").write_text("")
+        assert config.find_file(None) == folder / "glance.conf"
+    assert config.find_file("~/glance.conf") == home / "glance.conf"
+    assert config.find_file("glance.conf") == here / "glance.conf"
+
+
+@pytest.mark.parametrize("given", ["missing.conf", "."])
+def test_a_given_file_must_be_there(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        config.find_file(given)
+
+
+@pytest.mark.parametrize("text", [
+    "", "x", "[DEFAULT", REGISTRY, "[app:glance-api]\n", "[app:glance-api]\nbind_port = 1\nbind_port = 2\n", API + API,
+    "[pipeline:glance-api]\npipeline =\n", "[pipeline:glance-api]\npipeline = missing\n", "[pipeline:glance-api]\npipeline = glance-api\n",
+    "[pipeline:glance-api]\n", "[app:glance-api]\npaste.app_factory = no.such.module:f\n", "[app:glance-api]\npaste.app_factory = glance.server:no_such\n",
+    "[app:glance-api]\nuse = egg:no-such-egg\n",
+], ids=lambda text: text.replace("\n", "|")[:60])  # fmt: skip
+def test_files_that_cannot_be_used(write, text):
+    path = write(text)
+    with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
+        config.load("glance-api", path).app()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    path = tmp_path / "glance.conf"
+    path.write_bytes(b"[DEFAULT]\nlog_file = \xff\xfe\n")
+    with pytest.raises(ConfigError, match="glance.conf"):
+        config.load("glance-api", path)
+
+
+# Values
+
+
+@pytest.mark.parametrize("text", ["100%", "50%%", "%40", "a%(b", "%(nothing)s", "%s", "%"])
+def test_a_percent_sign_is_a_percent_sign(write, text):
+    for where in (f"[DEFAULT]\n{REGISTRY}sql_connection = {text}\n", f"[DEFAULT]\nsql_connection = {text}\n{REGISTRY}"):
+        assert config.load("glance-registry", write(where)).settings.sql_connection == text
+
+
+def test_here_is_where_the_file_is(api, tmp_path):
+    settings = api("filesystem_store_datadir = %(here)s/%(here)s/%%/images", default="log_dir = %(here)s/log")
+    assert settings.filesystem_store_datadir == f"{tmp_path}/{tmp_path}/%%/images"
+    assert settings.log_dir == f"{tmp_path}/log"
+
+
+def test_other_options_of_default_can_be_named(api):
+    assert api("filesystem_store_datadir = %(log_dir)s/x", default="log_dir = /var/log").filesystem_store_datadir == "/var/log/x"
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("True", True), ("true", True), ("YES", True), ("on", True), ("1", True), ("False", False), ("no", False), ("Off", False), ("0", False),
+])  # fmt: skip
+def test_truth(api, text, value):
+    assert api(f"debug = {text}").debug is value
+
+
+@pytest.mark.parametrize("text", ["", "2", "truth", "None", "Yes please", "-1"])
+def test_what_is_no_truth(api, text):
+    with pytest.raises(ConfigError, match="debug must be True or False"):
+        api(f"debug = {text}")
+
+
+@pytest.mark.parametrize("text", ["1", "65535", " 9292 "])
+def test_whole_numbers(api, text):
+    assert api(f"bind_port = {text}").bind_port == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "65536", "-1", "+1", "1_0", "1.0", "0x1", "1e3", "٣", "²", "http", "1 2", "9" * 30])
+def test_what_is_no_whole_number(text):
+    with pytest.raises(ConfigError, match="bind_port must be a whole number from 1 to 65535"):
+        ApiConfig.parse({}, {"bind_port": text})
+
+
+def test_choices():
+    assert ApiConfig.parse({}, {"hashing_algorithm": "blake2b"}).hashing_algorithm == "blake2b"
+    with pytest.raises(ConfigError, match="one of sha256, .* not 'md4'"):
+        ApiConfig.parse({}, {"hashing_algorithm": "md4"})
+
+
+# Names
+
+
+@pytest.mark.parametrize(("name", "nearest"), [
+    ("bind_prot", "bind_port"), ("Verbose", "verbose"), ("filesystem_store_data_dir", "filesystem_store_datadir"), ("registery_host", "registry_host"),
+])  # fmt: skip
+def test_a_misspelt_option_is_told_the_nearest(api, name, nearest):
+    with pytest.raises(ConfigError, match=rf"glance.conf: \[app:glance-api\] has an unknown option {name}: did you mean {nearest}\?"):
+        api(f"{name} = 1")
+
+
+def test_in_default_too(api):
+    with pytest.raises(ConfigError, match=r"\[DEFAULT\] has an unknown option sql_conection: did you mean sql_connection\?"):
+        api(default="sql_conection = sqlite://")
+
+
+def test_a_name_near_to_nothing_is_told_all(api):
+    with pytest.raises(ConfigError, match="unknown option xyzzy; known are backlog, bind_host, "):
+        api("xyzzy = 1")
+
+
+def test_an_option_of_the_other_daemon_stands_in_default_or_its_section(api):
+    assert api(default="sql_connection = sqlite://")
+    with pytest.raises(ConfigError, match="unknown option sql_connection"):
+        api("sql_connection = sqlite://")
+
+
+# Pipelines
+
+
+class Marking:
+    """A filter that leaves its mark on every answer."""
+
+    def __init__(self, app, mark):
+        self.app, self.mark = app, mark
+
+    def __call__(self, environ, start_response):
+        response = Request(environ).get_response(self.app)
+        response.headers["X-Marks"] = response.headers.get("X-Marks", "") + self.mark
+        return response(environ, start_response)
+
+
+def filter_factory(global_conf, mark):
+    return lambda app: Marking(app, mark)
+
+
+def test_a_pipeline_over_the_application(write, monkeypatch):
+    monkeypatch.setattr("glance.server.app_factory", lambda conf, **local: Response(local["bind_port"]))
+    filters = "".join(f"[filter:{mark}]\npaste.filter_factory = {__name__}:filter_factory\nmark = {mark}\n" for mark in "ab")
+    pipeline = f"[DEFAULT]\nverbose = False\n[pipeline:glance-api]\npipeline = a b inner\n{filters}"
+    loaded = config.load("glance-api", write(pipeline + API.replace("glance-api", "inner") + "bind_port = 1234\n"))
+    assert (loaded.settings.bind_port, loaded.settings.verbose) == (1234, False)
+    response = Request.blank("/").get_response(loaded.app())
+    assert (response.headers["X-Marks"], response.text) == ("ba", "1234")
+
+
+# etc/glance.conf
+
+
+def commented(section: str) -> dict[str, tuple[str, str]]:
+    """The options that a section of the shipped file shows: name → (comment, value)."""
+    body = re.search(rf"^\[{section}\]\n(.*?)(?=^\[|\Z)", SHIPPED.read_text("utf-8"), re.MULTILINE | re.DOTALL)[1]
+    options = re.findall(r"((?:^# .*\n)+)^#(\w+) =[ ]?(.*)\n", body, re.MULTILINE)
+    left = re.sub(r"((?:^# .*\n)+)^#(\w+) =[ ]?(.*)\n|^paste.*\n|\s", "", body, flags=re.MULTILINE)
+    assert not left, "every line belongs to an option"
+    return {name: (" ".join(comment.replace("# ", "").split()), value) for comment, name, value in options}
+
+
+COMMON = {item.name for item in fields(DaemonConfig)}
+
+
+@pytest.mark.parametrize(("section", "options"), [
+    ("DEFAULT", fields(DaemonConfig)),
+    ("app:glance-api", [item for item in fields(ApiConfig) if item.name not in COMMON]),
+    ("app:glance-registry", [item for item in fields(RegistryConfig) if item.name not in COMMON]),
+], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
+def test_the_shipped_file_shows_every_option_at_its_default(section, options):
+    shown = commented(section)
+    assert {name: value for name, (_, value) in shown.items()} == {item.name: str(item.default) for item in options}
+    for item in options:
+        comment, _ = shown[item.name]
+        assert comment.startswith(item.metadata["help"])
+        assert all(choice in comment for choice in item.metadata["choices"])
+
+
+@pytest.mark.parametrize("uncomment", [False, True])
+def test_the_shipped_file_loads_as_it_is_and_with_its_options_uncommented(write, uncomment):
+    text = SHIPPED.read_text("utf-8")
+    path = write(re.sub(r"^#(\w+ =)", r"\1", text, flags=re.MULTILINE) if uncomment else text)
+    assert config.load("glance-api", path).settings == ApiConfig()
+    assert config.load("glance-registry", path).settings == RegistryConfig()
