@@ -3,6 +3,7 @@
 
 import io
 import os
+import sqlite3
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +141,17 @@ def test_the_file_is_not_for_everybody(engine, tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "glance.sqlite").stat().st_mode) == 0o640
+
+
+def test_a_new_file_that_another_daemon_is_writing_to_is_waited_for(engine, tmp_path):
+    other = sqlite3.connect(tmp_path / "glance.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # SQLite refuses the change to WAL at once then, whatever the busy_timeout
+    release = threading.Timer(0.2, other.execute, ["COMMIT"])
+    release.start()
+    migrate.prepare(engine)
+    release.join()
+    other.close()
+    assert migrate.version(engine) == migrate.HEAD
 
 
 def test_sqlite_is_durable_and_does_not_let_readers_wait(engine):

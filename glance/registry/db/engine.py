@@ -76,8 +76,8 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 def _switch_to_wal(cursor: Any) -> None:
     """Readers then do not wait for the writer. The mode stays with the file; asking for it again is cheap.
 
-    Processes that switch a new file at the same moment fail at once, whatever their busy_timeout: each holds the
-    lock that the other waits for, and SQLite will not let them wait for ever.
+    While another process writes to a new file that is not switched yet, SQLite refuses at once, whatever the
+    busy_timeout; so the waiting is done here.
     """
     end = time.monotonic() + BUSY_TIMEOUT / 1000
     while True:
