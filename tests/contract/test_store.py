@@ -196,7 +196,9 @@ def test_a_reader_keeps_what_it_has_opened(store):
     blob.close()
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../1", "a/b", "/etc/passwd", "a\0", "a b", "1\n", "ü", "%2e%2e"], ids=ascii)
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../1", "a/b", "/etc/passwd", "a\0", "a b", "1\n", "ü", "%2e%2e"], ids=ascii
+)
 def test_a_name_that_might_mean_a_path_is_refused(store, held, name):
     with pytest.raises(ValueError, match="not a name"):
         put(store, name=name)
@@ -317,7 +319,10 @@ def test_a_write_in_pieces_loses_nothing(files, monkeypatch):
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode
+    ):
         pytest.skip("needs the right to mount")
     yield folder
     subprocess.run(["umount", folder], check=True)

@@ -35,7 +35,9 @@ def test_whether_there_is_a_body(environ, expected):
     assert has_body(request(**environ)) is expected
 
 
-@pytest.mark.parametrize("length", ["-1", "+3", "1_0", " 3", "3,3", "٣", "x", "9" * 5000], ids=lambda length: ascii(length)[:9])
+@pytest.mark.parametrize(
+    "length", ["-1", "+3", "1_0", " 3", "3,3", "٣", "x", "9" * 5000], ids=lambda length: ascii(length)[:9]
+)
 def test_a_length_that_is_none(length):
     with pytest.raises(Invalid, match="Content-Length"):
         has_body(request(CONTENT_LENGTH=length))
@@ -67,7 +69,9 @@ def test_a_stream_that_ends_early_is_broken(size):
         drained(request(b"0123456", CONTENT_LENGTH="10"), size)
 
 
-@pytest.mark.parametrize("error", [OSError("reset"), ConnectionError("gone"), TimeoutError("slow"), ValueError("no chunk")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [OSError("reset"), ConnectionError("gone"), TimeoutError("slow"), ValueError("no chunk")], ids=repr
+)
 @pytest.mark.parametrize("environ", [CHUNKED, {"CONTENT_LENGTH": "10"}])
 def test_an_error_of_the_server_is_broken_too(error, environ):
     class Failing(io.RawIOBase):
@@ -86,7 +90,9 @@ def test_the_threads_are_the_servers_or_none():
 
 def test_json():
     body = '{"a": ["ü", 1]}'.encode()
-    assert json_of(request(body, CONTENT_LENGTH=str(len(body)))) == json_of(request(body, **CHUNKED)) == {"a": ["ü", 1]}
+    assert (
+        json_of(request(body, CONTENT_LENGTH=str(len(body)))) == json_of(request(body, **CHUNKED)) == {"a": ["ü", 1]}
+    )
 
 
 @pytest.mark.parametrize("body", [

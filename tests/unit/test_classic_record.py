@@ -40,7 +40,9 @@ IMAGE = Image(
 text = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=255)
 drafts = st.builds(
     lambda formats, **fields: Image(**fields, disk_format=formats[0], container_format=formats[1]),
-    formats=st.sampled_from([("ami", "ami"), ("aki", "aki"), ("ari", "ari"), *((name, "bare") for name in ("raw", "vhd", "qcow2", "iso"))]),
+    formats=st.sampled_from(
+        [("ami", "ami"), ("aki", "aki"), ("ari", "ari"), *((name, "bare") for name in ("raw", "vhd", "qcow2", "iso"))]
+    ),
     number=st.none() | st.integers(1, 2**31 - 1),
     name=st.none() | text,
     status=st.sampled_from([Status.QUEUED, Status.SAVING, Status.ACTIVE, Status.KILLED]),
@@ -64,7 +66,9 @@ def test_a_draft_comes_back(draft):
 
 def test_times_always_have_microseconds():
     moment = datetime(2011, 3, 4)
-    record = classic.record_of(replace(IMAGE, created_at=moment, updated_at=moment, deleted_at=moment, status=Status.DELETED))
+    record = classic.record_of(
+        replace(IMAGE, created_at=moment, updated_at=moment, deleted_at=moment, status=Status.DELETED)
+    )
     assert {record["created_at"], record["updated_at"], record["deleted_at"]} == {"2011-03-04T00:00:00.000000"}
     assert record["deleted"] is True
 
@@ -92,7 +96,9 @@ def test_types(kind, formats):
 
 
 def test_the_least_that_makes_a_draft():
-    assert classic.draft_from({"type": "raw"}) == Image(status=Status.ACTIVE, disk_format="raw", container_format="bare")
+    assert classic.draft_from({"type": "raw"}) == Image(
+        status=Status.ACTIVE, disk_format="raw", container_format="bare"
+    )
 
 
 def test_unknown_fields_and_the_bookkeeping_are_not_taken():
@@ -106,7 +112,12 @@ def test_a_change_has_what_is_named():
         name=None, size=None, locations=(), properties={}
     )
     change = classic.change_from({"is_public": False, "type": "kernel", "size": "7"})
-    assert (change.visibility, change.disk_format, change.container_format, change.size) == (Visibility.PRIVATE, "aki", "aki", 7)
+    assert (change.visibility, change.disk_format, change.container_format, change.size) == (
+        Visibility.PRIVATE,
+        "aki",
+        "aki",
+        7,
+    )
     assert change.name is change.status is UNSET
 
 
@@ -131,6 +142,8 @@ def test_numbers(number):
     assert classic.is_number(number)
 
 
-@pytest.mark.parametrize("number", ["", "0", "07", "-1", "+1", " 1", "1\n", "1_0", "٣", "1.0", "9" * 19, "detail", "..", "\0"], ids=ascii)
+@pytest.mark.parametrize(
+    "number", ["", "0", "07", "-1", "+1", " 1", "1\n", "1_0", "٣", "1.0", "9" * 19, "detail", "..", "\0"], ids=ascii
+)
 def test_what_is_no_number(number):
     assert not classic.is_number(number)

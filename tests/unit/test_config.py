@@ -47,7 +47,9 @@ def write(tmp_path):
 @pytest.fixture
 def api(write):
     """The settings of glance-api with these further lines in its section and in [DEFAULT]."""
-    return lambda lines="", default="": config.load("glance-api", write(f"[DEFAULT]\n{default}\n{API}{lines}\n")).settings
+    return lambda lines="", default="": (
+        config.load("glance-api", write(f"[DEFAULT]\n{default}\n{API}{lines}\n")).settings
+    )
 
 
 # Files
@@ -63,7 +65,9 @@ def test_the_file_of_2011(write):
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize("daemon", ["glance-api", "glance-registry"])
 def test_what_stands_in_default_holds_for_both(write, daemon, verbose, debug):
-    path = write(OF_2011.replace("verbose = True", f"verbose = {verbose}").replace("debug = False", f"debug = {debug}"))
+    path = write(
+        OF_2011.replace("verbose = True", f"verbose = {verbose}").replace("debug = False", f"debug = {debug}")
+    )
     settings = config.load(daemon, path).settings
     assert (settings.verbose, settings.debug) == (verbose, debug)
 
@@ -81,7 +85,9 @@ def test_the_application_gets_what_the_section_says(write, monkeypatch):
 
 
 def test_no_file_means_defaults_below_one_folder(tmp_path):
-    assert config.load("glance-api", None, tmp_path).settings == ApiConfig(filesystem_store_datadir=str(tmp_path / "images"))
+    assert config.load("glance-api", None, tmp_path).settings == ApiConfig(
+        filesystem_store_datadir=str(tmp_path / "images")
+    )
     assert config.load("glance-registry", None, tmp_path).settings == RegistryConfig(
         sql_connection=f"sqlite:///{tmp_path}/glance.sqlite"
     )
@@ -126,7 +132,7 @@ def test_files_that_cannot_be_used(write, text):
 def test_a_file_that_is_not_text(tmp_path):
     path = tmp_path / "glance.conf"
     path.write_bytes(b"[DEFAULT]\nlog_file = \xff\xfe\n")
-    with pytest.raises(ConfigError, match="glance.conf"):
+    with pytest.raises(ConfigError, match=r"glance.conf"):
         config.load("glance-api", path)
 
 
@@ -135,7 +141,10 @@ def test_a_file_that_is_not_text(tmp_path):
 
 @pytest.mark.parametrize("text", ["100%", "50%%", "%40", "a%(b", "%(nothing)s", "%s", "%"])
 def test_a_percent_sign_is_a_percent_sign(write, text):
-    for where in (f"[DEFAULT]\n{REGISTRY}sql_connection = {text}\n", f"[DEFAULT]\nsql_connection = {text}\n{REGISTRY}"):
+    for where in (
+        f"[DEFAULT]\n{REGISTRY}sql_connection = {text}\n",
+        f"[DEFAULT]\nsql_connection = {text}\n{REGISTRY}",
+    ):
         assert config.load("glance-registry", write(where)).settings.sql_connection == text
 
 
@@ -146,7 +155,10 @@ def test_here_is_where_the_file_is(api, tmp_path):
 
 
 def test_other_options_of_default_can_be_named(api):
-    assert api("filesystem_store_datadir = %(log_dir)s/x", default="log_dir = /var/log").filesystem_store_datadir == "/var/log/x"
+    assert (
+        api("filesystem_store_datadir = %(log_dir)s/x", default="log_dir = /var/log").filesystem_store_datadir
+        == "/var/log/x"
+    )
 
 
 @pytest.mark.parametrize(("text", "value"), [
@@ -167,7 +179,9 @@ def test_whole_numbers(api, text):
     assert api(f"bind_port = {text}").bind_port == int(text)
 
 
-@pytest.mark.parametrize("text", ["", "0", "65536", "-1", "+1", "1_0", "1.0", "0x1", "1e3", "٣", "²", "http", "1 2", "9" * 30])
+@pytest.mark.parametrize(
+    "text", ["", "0", "65536", "-1", "+1", "1_0", "1.0", "0x1", "1e3", "٣", "²", "http", "1 2", "9" * 30]
+)
 def test_what_is_no_whole_number(text):
     with pytest.raises(ConfigError, match="bind_port must be a whole number from 1 to 65535"):
         ApiConfig.parse({}, {"bind_port": text})
@@ -175,7 +189,7 @@ def test_what_is_no_whole_number(text):
 
 def test_choices():
     assert ApiConfig.parse({}, {"hashing_algorithm": "blake2b"}).hashing_algorithm == "blake2b"
-    with pytest.raises(ConfigError, match="one of sha256, .* not 'md4'"):
+    with pytest.raises(ConfigError, match=r"one of sha256, .* not 'md4'"):
         ApiConfig.parse({}, {"hashing_algorithm": "md4"})
 
 
@@ -186,12 +200,16 @@ def test_choices():
     ("bind_prot", "bind_port"), ("Verbose", "verbose"), ("filesystem_store_data_dir", "filesystem_store_datadir"), ("registery_host", "registry_host"),
 ])  # fmt: skip
 def test_a_misspelt_option_is_told_the_nearest(api, name, nearest):
-    with pytest.raises(ConfigError, match=rf"glance.conf: \[app:glance-api\] has an unknown option {name}: did you mean {nearest}\?"):
+    with pytest.raises(
+        ConfigError, match=rf"glance.conf: \[app:glance-api\] has an unknown option {name}: did you mean {nearest}\?"
+    ):
         api(f"{name} = 1")
 
 
 def test_in_default_too(api):
-    with pytest.raises(ConfigError, match=r"\[DEFAULT\] has an unknown option sql_conection: did you mean sql_connection\?"):
+    with pytest.raises(
+        ConfigError, match=r"\[DEFAULT\] has an unknown option sql_conection: did you mean sql_connection\?"
+    ):
         api(default="sql_conection = sqlite://")
 
 
@@ -227,7 +245,9 @@ def filter_factory(global_conf, mark):
 
 def test_a_pipeline_over_the_application(write, monkeypatch):
     monkeypatch.setattr("glance.server.app_factory", lambda conf, **local: Response(local["bind_port"]))
-    filters = "".join(f"[filter:{mark}]\npaste.filter_factory = {__name__}:filter_factory\nmark = {mark}\n" for mark in "ab")
+    filters = "".join(
+        f"[filter:{mark}]\npaste.filter_factory = {__name__}:filter_factory\nmark = {mark}\n" for mark in "ab"
+    )
     pipeline = f"[DEFAULT]\nverbose = False\n[pipeline:glance-api]\npipeline = a b inner\n{filters}"
     loaded = config.load("glance-api", write(pipeline + API.replace("glance-api", "inner") + "bind_port = 1234\n"))
     assert (loaded.settings.bind_port, loaded.settings.verbose) == (1234, False)

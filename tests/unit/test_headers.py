@@ -94,7 +94,9 @@ def test_all_spellings_of_a_name_are_one(name):
     assert fields_from_headers([(name, "True")]) == {"is_public": "True", "properties": {}}
 
 
-@pytest.mark.parametrize("name", ["X-Image-Meta-Property-Kernel-ID", "X_IMAGE_META_PROPERTY_KERNEL_ID", "x-image-meta-property-kernel_id"])
+@pytest.mark.parametrize(
+    "name", ["X-Image-Meta-Property-Kernel-ID", "X_IMAGE_META_PROPERTY_KERNEL_ID", "x-image-meta-property-kernel_id"]
+)
 def test_a_property_is_lower_case_with_underscores(name):
     assert fields_of_request([(name, "7")]) == {"properties": {"kernel_id": "7"}}
 
@@ -115,7 +117,9 @@ def test_what_a_request_cannot_set(name):
 
 
 def test_none_means_that_nothing_is_set_except_for_a_name():
-    sent = [(f"X-Image-Meta-{name}", "None") for name in ("Id", "Size", "Location", "Type", "Status", "Is_public", "Name")]
+    sent = [
+        (f"X-Image-Meta-{name}", "None") for name in ("Id", "Size", "Location", "Type", "Status", "Is_public", "Name")
+    ]
     assert fields_of_request(sent) == {"name": "None"}
 
 

@@ -2,11 +2,11 @@
 import hashlib
 
 import pytest
-from tests.fakes.store import BytesSource
 
 from glance.core.errors import BrokenUpload, Mismatch, TooLarge
 from glance.core.inline import Inline, InlineLane
 from glance.core.meter import Meter
+from tests.fakes.store import BytesSource
 
 DATA = bytes(range(256)) * 10
 MD5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()

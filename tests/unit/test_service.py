@@ -98,7 +98,9 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def service(records, store) -> ImageService:
-    return ImageService(records, StoreSet("memory", {"memory": store}, [Elsewhere()]), hashing_algorithm="sha256", limit=2000)
+    return ImageService(
+        records, StoreSet("memory", {"memory": store}, [Elsewhere()]), hashing_algorithm="sha256", limit=2000
+    )
 
 
 @pytest.fixture
@@ -166,7 +168,9 @@ def test_the_bytes_are_stored_before_the_record_says_so(service, records, store,
     (DATA, {"store": "http"}, StoreReadOnly), (DATA, {"store": "nowhere"}, UnknownStore), (None, {}, BrokenUpload),
 ], ids=["size", "checksum", "large", "read-only", "unknown", "cut"])  # fmt: skip
 @pytest.mark.parametrize("on_failure", [Status.KILLED, Status.QUEUED])
-def test_a_failed_upload_leaves_nothing_and_its_status(service, records, store, queued, data, promises, error, on_failure):
+def test_a_failed_upload_leaves_nothing_and_its_status(
+    service, records, store, queued, data, promises, error, on_failure
+):
     source = BytesSource(DATA, cut=True) if data is None else BytesSource(data)
     with pytest.raises(error):
         service.upload(CTX, queued.id, source, on_failure=on_failure, **promises)
@@ -174,7 +178,9 @@ def test_a_failed_upload_leaves_nothing_and_its_status(service, records, store, 
     assert store.objects == {}
 
 
-@pytest.mark.parametrize("error", [StoreFull("full"), StoreDown("down"), KeyboardInterrupt(), RuntimeError("bug")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [StoreFull("full"), StoreDown("down"), KeyboardInterrupt(), RuntimeError("bug")], ids=repr
+)
 def test_whatever_the_store_raises_settles_the_image(service, records, store, queued, error):
     store.before = failing(error)
     with pytest.raises(type(error)):
@@ -325,7 +331,11 @@ def test_a_list_is_read_to_its_end(service, limit):
 
 
 def test_an_update_is_the_registrys(service, records, queued):
-    assert service.update(CTX, queued.id, ImageChange(name="new")) == service.get(CTX, queued.id) == replace(queued, name="new")
+    assert (
+        service.update(CTX, queued.id, ImageChange(name="new"))
+        == service.get(CTX, queued.id)
+        == replace(queued, name="new")
+    )
 
 
 def test_the_record_goes_first(service, records, store, active):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from tests.fakes.store import MemoryBlob
 from webob import Request
 
 from glance.core.errors import RangeNotSatisfiable
 from glance.core.image import Span
 from glance.wsgi.send import send, span_of
+from tests.fakes.store import MemoryBlob
 
 
 def asked(text: str | None, **headers: str) -> Request:

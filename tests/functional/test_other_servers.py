@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The classic API under servers that are not ours: what it needs of a server is PEP 3333 and no more."""
+
+import http.client
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.validate import validator
+
+import pytest
+from waitress.server import create_server
+
+from glance.config import ApiConfig
+from glance.registry.db.engine import connect
+from glance.registry.db.migrate import prepare
+from glance.registry.db.sql import SqlRegistry
+from glance.server import build
+from glance.store import StoreSet
+from glance.store.filesystem import FilesystemStore
+
+pytestmark = pytest.mark.functional
+
+DATA = os.urandom(300_000)
+META = {
+    "X-Image-Meta-Type": "raw",
+    "X-Image-Meta-Name": "Bücher 漢字".encode().decode("latin-1"),
+    "X-Image-Meta-Is-Public": "True",  # wsgiref and waitress drop what is spelled with an underscore
+    "Content-Type": "application/octet-stream",
+}
+
+
+class Silent(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def under_waitress(app) -> Iterator[int]:
+    server = create_server(app, host="127.0.0.1", port=0, threads=2)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield server.effective_port
+    server.close()
+    server.trigger.pull_trigger()
+    thread.join()
+
+
+def under_wsgiref(app) -> Iterator[int]:
+    server = make_server("127.0.0.1", 0, app, handler_class=Silent)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def under_wsgiref_and_its_validator(app) -> Iterator[int]:
+    yield from under_wsgiref(validator(app))
+
+
+@pytest.fixture(params=[under_waitress, under_wsgiref, under_wsgiref_and_its_validator], ids=lambda serve: serve.__name__[6:])
+def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
+    engine = connect(f"sqlite:///{tmp_path}/glance.sqlite")
+    prepare(engine)
+    stores = StoreSet("file", {"file": FilesystemStore(tmp_path / "images")})
+    yield from request.param(build(ApiConfig(), registry=SqlRegistry(engine), stores=stores))
+    engine.dispose()
+
+
+@pytest.fixture
+def ask(port: int, capfd: pytest.CaptureFixture[str]):
+    """(status, headers, body) of one request."""
+
+    def ask(method: str, path: str, body: object = None, headers: dict[str, str] | None = None, *, chunked: bool = False):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request(method, path, body, headers or {}, encode_chunked=chunked)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    yield ask
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def files(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "images").rglob("*") if path.is_file())
+
+
+def test_an_image_by_its_length(ask, tmp_path):
+    status, headers, body = ask("POST", "/images", DATA, META)
+    assert status == 200
+    record = json.loads(body)["image"]
+    assert (record["size"], record["status"], record["name"], record["is_public"]) == (len(DATA), "active", "Bücher 漢字", True)
+    assert headers["Location"].endswith("/images/1")
+    assert (tmp_path / "images" / "1").read_bytes() == DATA
+    status, headers, body = ask("GET", "/images/1")
+    assert (status, body, headers["Content-Length"]) == (200, DATA, str(len(DATA)))
+    assert headers["X-Image-Meta-Is_public"] == "True"
+    assert headers["X-Image-Meta-Name"].encode("latin-1").decode() == "Bücher 漢字"
+    assert headers["X-Openstack-Request-Id"].startswith("req-")
+
+
+def test_lists_and_metadata(ask):
+    ask("POST", "/images", DATA, META)
+    assert json.loads(ask("GET", "/")[2]) == {"images": [{"id": 1, "name": "Bücher 漢字", "type": "raw", "size": len(DATA)}]}
+    status, headers, body = ask("HEAD", "/images/1")
+    assert (status, headers["Content-Length"], headers["X-Image-Meta-Size"], body) == (200, "0", str(len(DATA)), b"")
+
+
+@pytest.mark.parametrize(("asked", "first", "last"), [("0-0", 0, 0), ("1000-200999", 1000, 200_999), ("299999-", 299_999, 299_999), ("-7", 299_993, 299_999)])
+def test_a_range(ask, asked, first, last):
+    ask("POST", "/images", DATA, META)
+    status, headers, body = ask("GET", "/images/1", headers={"Range": f"bytes={asked}"})
+    assert (status, headers["Content-Range"], headers["Content-Length"]) == (206, f"bytes {first}-{last}/300000", str(last - first + 1))
+    assert body == DATA[first : last + 1]
+
+
+def test_a_range_behind_the_end(ask):
+    ask("POST", "/images", DATA, META)
+    status, headers, _ = ask("GET", "/images/1", headers={"Range": "bytes=300000-"})
+    assert (status, headers["Content-Range"]) == (416, "bytes */300000")
+
+
+@pytest.mark.parametrize("port", [under_waitress], indirect=True)
+@pytest.mark.parametrize("data", [DATA, b""], ids=["bytes", "none"])
+def test_an_image_in_chunks(ask, data):
+    status, _, body = ask("POST", "/images", iter([data[:1], data[1:]]) if data else iter([]), META | {"Transfer-Encoding": "chunked"}, chunked=True)
+    assert (status, json.loads(body)["image"]["size"]) == (200, len(data))
+    assert ask("GET", "/images/1")[2] == data
+
+
+@pytest.mark.parametrize("port", [under_wsgiref, under_wsgiref_and_its_validator], indirect=True)
+def test_chunks_where_the_server_cannot_take_them_are_refused_and_leave_nothing(ask, tmp_path):
+    status, _, body = ask("POST", "/images", iter([b""]), META | {"Transfer-Encoding": "chunked"}, chunked=True)
+    assert status == 400
+    assert b"Content-Length" in body
+    assert files(tmp_path) == []
+    assert json.loads(ask("GET", "/images/detail")[2])["images"][0]["status"] == "killed"
+
+
+def test_a_reservation_and_its_bytes_later(ask):
+    status, _, body = ask("POST", "/images", headers=META | {"Content-Length": "0"})
+    assert (status, json.loads(body)["image"]["status"]) == (200, "queued")
+    assert ask("GET", "/images/1")[0] == 404
+    status, _, body = ask("PUT", "/images/1", DATA, {"Content-Type": "application/octet-stream"})
+    assert (status, json.loads(body)["image"]["status"]) == (200, "active")
+    assert ask("GET", "/images/1")[2] == DATA
+
+
+def test_a_body_that_is_cut_is_no_image(ask, port, tmp_path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("POST", "/images", DATA[:1000], META | {"Content-Length": "300000"})
+    connection.sock.shutdown(1)
+    try:
+        status = connection.getresponse().status
+    except (http.client.BadStatusLine, ConnectionError):
+        status = None  # waitress does not even ask the application
+    finally:
+        connection.close()
+    assert status in (400, None)
+    assert files(tmp_path) == []
+    assert all(image["status"] == "killed" for image in json.loads(ask("GET", "/images/detail")[2])["images"])
+
+
+def test_delete(ask, tmp_path):
+    ask("POST", "/images", DATA, META)
+    assert ask("DELETE", "/images/1")[0] == 200
+    assert files(tmp_path) == []
+    assert ask("GET", "/images/1")[0] == 404

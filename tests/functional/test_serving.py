@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""glance/serve as a process: signals, workers, and the limits in time and number."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from glance.serve import green
+from tests.functional.live import PATIENCE, Live, Wire, post, request, wait_until
+
+pytestmark = pytest.mark.functional
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Live]]:
+    started: list[Live] = []
+
+    def start(*options: str) -> Live:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(Live(folder, *options))
+        return started[-1]
+
+    yield start
+    for live in started:
+        live.end()
+
+
+def running(live: Live, target: bytes = b"/patient") -> Wire:
+    """A request that the application has begun to read."""
+    wire = live.connect()
+    wire.send(post(b"Expect: 100-continue", b"Content-Length: 5", target=target))
+    assert wire.answer().status == 100
+    return wire
+
+
+def idle(live: Live) -> Wire:
+    """A connection that is kept after a request."""
+    wire = live.connect()
+    wire.send(request())
+    assert wire.answer().status == 200
+    return wire
+
+
+def assert_listens_no_more(live: Live) -> None:
+    with pytest.raises(ConnectionError):
+        live.connect()
+
+
+# Signals
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_what_runs_is_finished_and_nothing_else_is_taken(start, number, workers):
+    live = start("--workers", workers)
+    with live.connect() as silent, idle(live) as kept, running(live) as wire:
+        live.signal(number)
+        assert kept.is_closed()
+        assert silent.is_closed()
+        assert_listens_no_more(live)
+        wire.send(b"hello" + request(target=b"/next"))
+        answer = wire.answer()
+        assert (answer.status, answer.headers["connection"], answer.body) == (200, "close", b"done")
+        assert wire.is_closed()
+    assert live.process.wait(PATIENCE) == 0
+    assert "/next" not in live.log()
+    assert "Traceback" not in live.log()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_what_is_not_finished_in_time_is_broken_off_and_can_clean_up(start, workers):
+    live = start("--grace", "0.3", "--workers", workers)
+    with running(live) as wire:
+        started = time.monotonic()
+        live.signal(signal.SIGTERM)
+        assert wire.is_closed()
+        assert 0.25 < time.monotonic() - started < 3
+    assert live.process.wait(PATIENCE) == 0
+    assert "cleaned up after GreenletExit" in live.log()
+
+
+def test_sighup_waits_without_limit_until_sigterm_sets_one(start):
+    live = start("--grace", "0.1")
+    with running(live) as wire:
+        live.signal(signal.SIGHUP)
+        wait_until(lambda: "finishing 1 connections" in live.log(), "it drains")
+        assert_listens_no_more(live)
+        with pytest.raises(subprocess.TimeoutExpired):
+            live.process.wait(0.5)
+        live.signal(signal.SIGTERM)
+        assert live.process.wait(PATIENCE) == 0
+        assert wire.is_closed()
+
+
+def test_a_blocked_native_thread_does_not_keep_the_process(start, tmp_path):
+    live = start("--grace", "0.1")
+    os.mkfifo(tmp_path / "fifo")
+    with live.connect() as wire:
+        wire.send(request(target=f"/block?{tmp_path}/fifo".encode()))
+        with idle(live):  # until the first request has come, too
+            live.signal(signal.SIGTERM)
+            assert live.process.wait(PATIENCE) == 0
+
+
+# Numbers
+
+
+def test_a_port_is_nobody_elses(start):
+    with pytest.raises(OSError, match="Address already in use"):
+        green.listen("127.0.0.1", start().port, backlog=1)
+
+
+def test_a_connection_too_many_waits_for_its_turn(start):
+    live = start("--set", "green.CONNECTIONS=1")
+    first = idle(live)
+    with live.connect() as second:
+        second.send(request(b"Connection: close", target=b"/second"))
+        with first:
+            first.send(request(target=b"/first"))
+            assert first.answer().status == 200
+        assert second.answer().status == 200
+        assert second.is_closed()
+    assert live.log().index("/first") < live.log().index("/second")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_connection_that_waits_for_its_turn_does_not_keep_the_process(start, number):
+    live = start("--set", "green.CONNECTIONS=1")
+    with idle(live), live.connect() as second, live.connect() as third:
+        second.send(request())
+        third.send(request())
+        live.signal(number)
+        assert live.process.wait(PATIENCE / 2) == 0
+
+
+# Time
+
+
+def test_a_head_that_comes_too_slowly_is_refused_however_steadily(start):
+    live = start("--set", "connection.HEAD_TIMEOUT=0.4")
+    with live.connect() as wire:
+        wire.sock.settimeout(0.1)
+        started = time.monotonic()
+        wire.send(b"GET /echo HTTP/1.1\r\nX: ")
+        while time.monotonic() - started < PATIENCE:
+            try:
+                answer = wire.answer()
+                break
+            except TimeoutError:
+                wire.send(b"y")
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert 0.35 < time.monotonic() - started < 2
+
+
+def test_a_connection_without_requests_is_closed(start):
+    live = start("--set", "connection.IDLE_TIMEOUT=0.2")
+    with live.connect() as silent, idle(live) as kept:
+        assert silent.is_closed()
+        assert kept.is_closed()
+
+
+def test_a_body_that_does_not_come_is_broken(start):
+    live = start("--set", "connection.IDLE_TIMEOUT=0.2")
+    with running(live, b"/echo") as wire:
+        wire.send(b"he")
+        answer = wire.answer()
+        assert (answer.status, answer.body) == (400, b"TimeoutError after 0")
+
+
+@pytest.mark.parametrize("target", ["/stream?200000", "/file?{},0,200000000"])
+def test_a_reader_that_reads_nothing_is_given_up(start, tmp_path, target):
+    live = start("--set", "connection.IDLE_TIMEOUT=0.3", "--set", "output.STALL_TIMEOUT=0.3")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(200_000_000)
+    with live.connect() as wire:
+        wire.send(request(target=target.format(tmp_path / "large").encode()))
+        wait_until(lambda: re.search(r"200 \d+ \d\.\d{3} - broken off\n", live.log()), "it is broken off")
+
+
+# Workers
+
+
+def workers_of(live: Live) -> set[int]:
+    return {
+        int(pid) for pid in Path(f"/proc/{live.process.pid}/task/{live.process.pid}/children").read_text().split()
+    }
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def serving(live: Live) -> int:
+    """The process that answers."""
+    return int(re.search(rb'"pid": (\d+)', live.ask(request()).body)[1])
+
+
+def test_workers_serve_and_their_parent_does_not(start):
+    live = start("--workers", "2")
+    assert len(workers_of(live)) == 2
+    assert serving(live) in workers_of(live)
+
+
+def test_a_dead_worker_is_replaced(start):
+    live = start("--workers", "2", "--set", "workers.RESPAWN_PAUSE=0.1")
+    before = workers_of(live)
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: len(workers_of(live) | before) == 3 and len(workers_of(live)) == 2, "there are two again")
+    (new,) = workers_of(live) - before
+    os.kill(max(before), signal.SIGKILL)
+    wait_until(lambda: serving(live) == new, "the new one serves")
+    live.signal(signal.SIGTERM)
+    assert live.process.wait(PATIENCE) == 0
+    assert has_ended(new)
+
+
+def test_workers_end_with_their_parent_and_finish_what_runs(start):
+    live = start("--workers", "2")
+    pids = workers_of(live)
+    with running(live) as wire:
+        os.kill(live.process.pid, signal.SIGKILL)
+        live.process.wait(PATIENCE)
+        wait_until(lambda: sum(map(has_ended, pids)) == 1, "the idle one ends")
+        wire.send(b"hello")
+        assert wire.answer().body == b"done"
+    wait_until(lambda: all(map(has_ended, pids)), "the other ends")
+
+
+def test_a_second_signal_reaches_the_workers_too(start):
+    live = start("--workers", "1", "--grace", "0.1")
+    with running(live) as wire:
+        live.signal(signal.SIGHUP)
+        wait_until(lambda: "finishing" in live.log(), "it drains")
+        live.signal(signal.SIGTERM)
+        assert wire.is_closed()
+    assert live.process.wait(PATIENCE) == 0
