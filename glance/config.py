@@ -96,6 +96,17 @@ class ApiConfig(DaemonConfig):
     filesystem_store_datadir: str = _option(
         "/var/lib/glance/images/", "Directory of the file store, made at the first upload."
     )
+    http_store_allowed_hosts: str = _option(
+        "",
+        "Where images of third parties may lie beside the public Internet: host names, addresses and networks such "
+        "as 10.1.0.0/16, separated by commas. Loopback, private and other inside addresses are closed otherwise.",
+    )
+    http_store_connect_timeout: int = _option(
+        5, "Seconds to wait for a connection to the server of a third party's image.", least=1, most=3600
+    )
+    http_store_timeout: int = _option(
+        30, "Seconds without a byte after which that server counts as down.", least=1, most=3600
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from glance.core.service import ImageService
 from glance.registry.client import HttpRegistry
 from glance.store import StoreSet
 from glance.store.filesystem import FilesystemStore
+from glance.store.guard import Guard
+from glance.store.http import HttpStore
 from glance.wsgi.faults import Faults
 from glance.wsgi.identify import Identify
 
@@ -37,4 +39,13 @@ def _stores(config: ApiConfig) -> StoreSet:
     stores = {"file": FilesystemStore(Path(config.filesystem_store_datadir))}
     if config.default_store not in stores:
         raise ConfigError(f"default_store must be one of {', '.join(stores)}, not {config.default_store!r}")
-    return StoreSet(config.default_store, stores)
+    return StoreSet(config.default_store, stores, [_http_store(config)])
+
+
+def _http_store(config: ApiConfig) -> HttpStore:
+    entries = (entry.strip() for entry in config.http_store_allowed_hosts.split(","))
+    try:
+        guard = Guard(entry for entry in entries if entry)
+    except ValueError as error:
+        raise ConfigError(f"http_store_allowed_hosts: {error}") from error
+    return HttpStore(guard, connect_timeout=config.http_store_connect_timeout, timeout=config.http_store_timeout)

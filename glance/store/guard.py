@@ -29,12 +29,6 @@ _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0
 _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.ASCII)  # a last label that resolvers read as a number
 
 
-class LocationRefused(Invalid):
-    """A URL that is not fetched for anybody. One text for all reasons: it must not tell what is there."""
-
-    reason = "location-refused"
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where to connect to, and what to ask there."""
@@ -63,7 +57,7 @@ class Guard:
                 self._names.add(name)
 
     def judge(self, url: str) -> Target:
-        """Take a URL apart, resolve its host, and say where to connect to. Raises LocationRefused."""
+        """Take a URL apart, resolve its host, and say where to connect to. Raises Invalid."""
         scheme, host, port, path = _parsed(url)
         addresses = _resolved(host, port)
         if host not in self._names and not all(self._may_reach(address) for address in addresses):
@@ -145,7 +139,6 @@ def _is_ours(address: Address) -> bool:
     return True
 
 
-def _refused() -> LocationRefused:
-    return LocationRefused(
-        "this location cannot be used: its host is unknown, or not one that may be reached from here"
-    )
+def _refused() -> Invalid:
+    """One text for all reasons: it must not tell what is there."""
+    return Invalid("this location cannot be used: its host is unknown, or not one that may be reached from here")
