@@ -93,6 +93,7 @@ class ApiConfig(DaemonConfig):
         "Digest computed of every image beside md5.",
         choices=("sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s"),
     )
+    image_size_cap: int = _option(2**40, "Most bytes of one image (1 TiB).", least=1)
     filesystem_store_datadir: str = _option(
         "/var/lib/glance/images/", "Directory of the file store, made at the first upload."
     )

@@ -31,6 +31,7 @@ def build(config: ApiConfig, *, registry: Registry | None = None, stores: Stores
         registry or HttpRegistry(config.registry_host, config.registry_port, timeout=config.registry_timeout),
         stores or _stores(config),
         hashing_algorithm=config.hashing_algorithm,
+        limit=config.image_size_cap,
     )
     return Identify(Faults(classic.router(service)))
 

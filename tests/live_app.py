@@ -102,6 +102,15 @@ def announce(environ, start_response, argument):
     return iter([b"x" * int(argument)])
 
 
+def counted(environ, start_response, argument):
+    """Announces 10 bytes and would give 1000; tells how many blocks were taken."""
+    if argument == "tell":
+        return answer(start_response, str(len(TAKEN)).encode())
+    TAKEN.clear()
+    start_response("200 OK", [("Content-Length", "10")])
+    return (TAKEN.append(number) or b"x" * 10 for number in range(100))
+
+
 def fail(environ, start_response, argument):
     if argument == "late":
         write = start_response("200 OK", [("Content-Length", "10")])
@@ -115,10 +124,17 @@ def written(environ, start_response, argument):
     return [b"", b"by iteration"]
 
 
+def talk(environ, start_response, argument):
+    """Answers first and reads the body then."""
+    write = start_response("200 OK", [("Content-Length", "10")])
+    write(b"first")
+    return iter([environ["wsgi.input"].read()])
+
+
 def file(environ, start_response, argument):
     """path,start,length by wsgi.file_wrapper; "" for the path: a file that is none; no length: none is told."""
     path, start, length = argument.split(",")
-    opened = Path(path).open("rb") if path else io.BytesIO(b"0123456789")
+    opened = Path(path).open("rb") if path else io.BytesIO(b"0123456789")  # noqa: SIM115 - the wrapper closes it
     opened.seek(int(start))
     start_response("200 OK", [("Content-Length", length)] if length else [])
     return environ["wsgi.file_wrapper"](opened)
@@ -151,9 +167,10 @@ def patient(environ, start_response, argument):
     return answer(start_response, b"done")
 
 
+TAKEN: list[int] = []  # by `counted`
 DEEDS = {
     deed.__name__: deed
-    for deed in (refuse, read, header, status, stream, announce, fail, written, file, threads, block, patient)
+    for deed in (refuse, read, header, status, stream, announce, counted, fail, written, talk, file, threads, block, patient)
 }  # fmt: skip
 
 if __name__ == "__main__":

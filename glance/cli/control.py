@@ -78,7 +78,8 @@ class Control:
         if command == "start":
             return self._start(self._servers)
         if command == "restart":
-            return self._each(self._stop) or self._start(self._servers)
+            # What did end is started again, even if another does not end: better one daemon than none.
+            return max(self._each(self._stop), self._start(self._servers))
         steps: dict[str, Callable[[Server], int]] = {
             "stop": self._stop,
             "shutdown": self._retire,

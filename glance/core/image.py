@@ -10,6 +10,7 @@ from typing import Final
 DISK_FORMATS: Final = (
     "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop",
 )  # fmt: skip
+MAX_PAGE: Final = 1000  # images
 CONTAINER_FORMATS: Final = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
 
 
@@ -111,7 +112,7 @@ class Query:
 
     visibility: Visibility | None = None  # None: all
     after: int = 0  # the number of the last image already seen
-    limit: int = 1000  # images in one page
+    limit: int = MAX_PAGE  # images in one page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

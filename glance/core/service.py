@@ -7,6 +7,7 @@ bytes are removed only once the registry has said that no record points, or will
 """
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from glance.core.errors import (
     NotFound,
     RangeNotSatisfiable,
     RegistryDown,
+    TooLarge,
     UnknownStore,
     WrongState,
 )
@@ -29,6 +31,8 @@ from glance.core.meter import Meter
 from glance.core.ports import Blob, Registry, Source, Stores
 
 LOG = logging.getLogger(__name__)
+
+FINISH_PAUSES = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0)  # seconds between the tries of an upload's last step
 
 
 class ImageService:
@@ -71,6 +75,8 @@ class ImageService:
         claim = replace(change or ImageChange(), status=Status.SAVING)
         image = self._registry.update(ctx, image_id, claim, expect=Status.QUEUED)
         try:
+            if size is not None and self._limit is not None and size > self._limit:
+                raise TooLarge(f"an image may have at most {self._limit} bytes")
             driver = self._stores.named(store)
             meter = Meter(
                 body,
@@ -96,7 +102,7 @@ class ImageService:
             locations=(location,),
         )
         try:
-            return self._registry.update(ctx, image.id, done, expect=Status.SAVING)
+            return self._finish(ctx, image, done)
         except BaseException as error:
             if self._settle(ctx, image, on_failure, error):
                 self._remove_bytes(image, location)
@@ -153,8 +159,9 @@ class ImageService:
             raise BlobMissing(f"the bytes of image {image.number} are damaged")
         return blob
 
-    def update(self, ctx: Context, image_id: str, change: ImageChange) -> Image:
-        return self._registry.update(ctx, image_id, change)
+    def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
+        """Change the image; with `expect`, only while it has that status. Raises NotFound, WrongState."""
+        return self._registry.update(ctx, image_id, change, expect=expect)
 
     def delete(self, ctx: Context, image_id: str) -> None:
         """Delete the record, then its bytes. Bytes that cannot be removed now are logged as orphans."""
@@ -170,6 +177,21 @@ class ImageService:
             store.delete(location)
         except GlanceError as error:
             LOG.error("bytes of image %s (%s) are left behind: %s", image.number, image.id, error)
+
+    def _finish(self, ctx: Context, image: Image, done: ImageChange) -> Image:
+        """The last step of an upload, tried for some seconds: a registry that restarts must not cost an image."""
+        for pause in FINISH_PAUSES:
+            try:
+                return self._registry.update(ctx, image.id, done, expect=Status.SAVING)
+            except RegistryDown:
+                time.sleep(pause)
+            except WrongState:
+                # An earlier try may have come through, and only its answer was lost.
+                found = self._registry.get(ctx, image.id)
+                if found.locations != done.locations:
+                    raise
+                return found
+        return self._registry.update(ctx, image.id, done, expect=Status.SAVING)
 
     def _settle(self, ctx: Context, image: Image, on_failure: Status, error: BaseException) -> bool:
         """Give a failed upload its final status, without masking the error. True: no record holds its bytes."""

@@ -6,7 +6,6 @@ Each function returns the value in its own type or raises Invalid with a text th
 
 import re
 import reprlib
-import unicodedata
 from collections.abc import Mapping
 
 from glance.core.errors import Invalid
@@ -16,8 +15,10 @@ MAX_INT = 2**31 - 1  # what an INTEGER column holds
 MAX_TEXT = 255  # characters of a name or a property key; what a VARCHAR(255) column holds
 MAX_PROPERTY_VALUE = 65_535  # characters; what a MariaDB TEXT column holds of ASCII
 MAX_PROPERTIES = 128  # per image, as image_property_quota has it since 2013
+MAX_PROPERTIES_TEXT = 131_072  # characters of all names and values of one image
 MAX_LOCATION = 4_096  # characters of a location URL
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _SHOWN = 40  # characters of a wrong value that an error text repeats
@@ -54,7 +55,7 @@ def whole_number(field: str, value: object, *, least: int = 0, most: int = MAX_S
 def line(field: str, value: object, *, most: int = MAX_TEXT, least: int = 0) -> str:
     """Text without control characters and lone surrogates, so that it fits into a header and a log line."""
     text = _text(field, value, most=most, least=least)
-    if any(unicodedata.category(character) == "Cc" for character in text):
+    if _CONTROL.search(text):
         raise Invalid(f"{field} must not contain control characters, as {shown(value)} does")
     return text
 
@@ -88,9 +89,17 @@ def properties(value: object) -> dict[str, str]:
     """An image's own properties: keys of 1 to 255 characters, values of text."""
     if not isinstance(value, Mapping):
         raise Invalid(f"properties must be an object of texts, not {shown(value)}")
-    if len(value) > MAX_PROPERTIES:
-        raise Invalid(f"an image may have at most {MAX_PROPERTIES} properties, not {len(value)}")
-    return {
+    checked = {
         line("a property's name", key, least=1): line(f"property {shown(key)}", text, most=MAX_PROPERTY_VALUE)
         for key, text in value.items()
     }
+    check_properties(checked)
+    return checked
+
+
+def check_properties(own: Mapping[str, str]) -> None:
+    """Raises Invalid when these are more, or longer, than one image may have."""
+    if len(own) > MAX_PROPERTIES:
+        raise Invalid(f"an image may have at most {MAX_PROPERTIES} properties, not {len(own)}")
+    if sum(map(len, own)) + sum(map(len, own.values())) > MAX_PROPERTIES_TEXT:
+        raise Invalid(f"the properties of an image may have at most {MAX_PROPERTIES_TEXT} characters together")

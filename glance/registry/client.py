@@ -24,7 +24,7 @@ _NAME = re.compile(r"[0-9A-Za-z-]+", re.ASCII)
 LOG = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 1.0  # seconds
-CONNECTIONS = 100  # kept open for further requests
+CONNECTIONS = 1000  # kept open for further requests; as many as glance-api serves at a time
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # what one listens on is no address to connect to
 
 
@@ -51,7 +51,7 @@ class HttpRegistry:
 
     def find(self, ctx: Context, query: Query) -> Page:
         answer = self._ask(ctx, "GET", "/records", params=records.encode_query(query))
-        return _understood(records.decode_page, answer)
+        return _understood(_page, answer)
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         headers = {} if expect is None else {records.EXPECT_HEADER: str(expect)}
@@ -62,7 +62,7 @@ class HttpRegistry:
         return self._record(ctx, "DELETE", _path(image_id))
 
     def _record(self, ctx: Context, method: str, path: str, **arguments: Any) -> Image:
-        return _understood(records.decode_image, self._ask(ctx, method, path, **arguments))
+        return _understood(_image, self._ask(ctx, method, path, **arguments))
 
     def _ask(
         self, ctx: Context, method: str, path: str, *, headers: dict[str, str] | None = None, **arguments: Any
@@ -104,6 +104,24 @@ def _error(response: requests.Response) -> GlanceError:
         LOG.error("the registry answered %s", response.status_code)
         return RegistryDown("the registry does not answer as it should")
     return error_from(response.status_code, reason, response.text.partition("\n\n")[2].strip())
+
+
+def _image(value: object) -> Image:
+    return _kept(records.decode_image(value))
+
+
+def _page(value: object) -> Page:
+    page = records.decode_page(value)
+    for image in page.images:
+        _kept(image)
+    return page
+
+
+def _kept(image: Image) -> Image:
+    """An image that is kept has both its names; `{}` from some other service on that port is none."""
+    if not image.id or image.number is None:
+        raise Invalid("a record that is kept has an id and a number")
+    return image
 
 
 def _understood(decode: Callable[[object], T], answer: bytes) -> T:

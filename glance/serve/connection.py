@@ -26,6 +26,7 @@ IDLE_TIMEOUT = 60  # seconds without a byte, in either direction, that end a con
 LINGER = 1  # seconds for which the rest of a refused body is taken and thrown away
 DRAIN = 64 * 1024  # bytes of an unread body that are taken to keep the connection
 RECEIVE = 64 * 1024  # bytes asked for while reading heads
+TURN = 256 * 1024  # bytes received before others get their turn
 
 
 class FileWrapper:
@@ -34,6 +35,14 @@ class FileWrapper:
     def __init__(self, file: BinaryIO, block: int = 64 * 1024) -> None:
         self.file = file
         self._block = block
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the kernel knows the file; others look like files only to Python."""
+        try:
+            return self.file.fileno() >= 0
+        except (AttributeError, OSError, ValueError):
+            return False
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(lambda: self.file.read(self._block), b"")
@@ -49,6 +58,12 @@ class Service:
     app: "WSGIApplication"
     environ: dict[str, Any] = field(default_factory=dict)  # added to every request's environ
     draining: bool = False  # no request after the running one
+    crowded: bool = False  # somebody waits to be accepted: no connection is kept
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether connections are closed after the request at hand."""
+        return self.draining or self.crowded
 
 
 class Connection:
@@ -60,7 +75,9 @@ class Connection:
         self._address = str(address[0]) if address else "unix"
         self._local = sock.getsockname()
         self._service = service
-        self._buffer = b""  # received, not yet used
+        self._buffer = b""  # received
+        self._at = 0  # how much of it is used
+        self._received = 0  # bytes since others had their turn
         self._sock.settimeout(IDLE_TIMEOUT)
 
     def run(self) -> None:
@@ -68,6 +85,7 @@ class Connection:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while self._exchange():
                 self.idle = True
+                eventlet.sleep(0)  # green sockets do not yield while data is there: others want their turn
         except OSError as error:  # a client that leaves is news, not a fault
             LOG.debug("%s left: %s", self._address, error)
         finally:
@@ -81,26 +99,33 @@ class Connection:
     # The connection as its body sees it (input.Receiver).
 
     def receive(self, most: int) -> bytes:
-        if self._buffer:
-            block, self._buffer = self._buffer[:most], self._buffer[most:]
-        else:
-            block = self._sock.recv(most)
-        if not block:
-            raise ConnectionError("the client closed the connection")
-        return block
+        block = self._buffer[self._at : self._at + most]
+        self._at += len(block)
+        return block or self._recv(most)
 
     def receive_line(self, most: int) -> bytes:
-        while b"\r\n" not in self._buffer:
-            if len(self._buffer) > most + 1:
+        while (end := self._buffer.find(b"\r\n", self._at, self._at + most + 2)) < 0:
+            if len(self._buffer) - self._at > most + 1:
                 raise ValueError(f"a line of the body has more than {most} bytes")
-            block = self._sock.recv(RECEIVE)
-            if not block:
-                raise ConnectionError("the client closed the connection")
-            self._buffer += block
-        line, _, self._buffer = self._buffer.partition(b"\r\n")
-        if len(line) > most:
-            raise ValueError(f"a line of the body has more than {most} bytes")
+            self._buffer = self._buffer[self._at :] + self._recv(RECEIVE)
+            self._at = 0
+        line = self._buffer[self._at : end]
+        self._at = end + 2
         return line
+
+    def give_way(self) -> None:
+        eventlet.sleep(0)
+
+    def _recv(self, most: int) -> bytes:
+        """Some bytes from the socket; b"" is no end here. Lets others have their turn now and then."""
+        block = self._sock.recv(most)
+        if not block:
+            raise ConnectionError("the client closed the connection")
+        self._received += len(block)
+        if self._received >= TURN:
+            self._received = 0
+            eventlet.sleep(0)
+        return block
 
     def _exchange(self) -> bool:
         """One request and its answer. True: another may follow."""
@@ -118,7 +143,7 @@ class Connection:
             self._linger()
             return False
         body = Input(self, head.length, self._continuer(head, output))
-        output.begin(head, lambda: head.keep_alive and not self._service.draining and _drainable(body, head))
+        output.begin(head, lambda: head.keep_alive and not self._service.is_ending and _drainable(body, head))
         target = f"{head.method} {head.path}{'?' if head.query else ''}{head.query}"
         try:
             self._answer(head, body, output)
@@ -136,12 +161,11 @@ class Connection:
     def _receive_head(self) -> bytes | None:
         """The bytes up to the empty line; None when the client has no further request."""
         try:
+            self._buffer = self._buffer[self._at :].lstrip(b"\r\n")  # RFC 9112 §2.2 forgives an empty line
+            self._at = 0
             while not (self._buffer or self._service.draining):
-                block = self._sock.recv(RECEIVE)
-                if not block:
-                    return None
-                self._buffer = block.lstrip(b"\r\n")  # RFC 9112 §2.2: an empty line before is forgiven
-        except TimeoutError:
+                self._buffer = self._recv(RECEIVE).lstrip(b"\r\n")
+        except (ConnectionError, TimeoutError):
             return None
         if not self._buffer:
             return None
@@ -149,18 +173,17 @@ class Connection:
         timeout = eventlet.Timeout(HEAD_TIMEOUT, TimeoutError("the head of the request took too long"))
         try:
             while (end := self._buffer.find(b"\r\n\r\n")) < 0 and len(self._buffer) <= heads.MAX_HEAD:
-                block = self._sock.recv(RECEIVE)
-                if not block:
-                    return None
-                self._buffer += block
+                self._buffer += self._recv(RECEIVE)
+        except ConnectionError:
+            return None
         except TimeoutError as error:
             raise heads.RefusedError("408 Request Timeout", str(error)) from None
         finally:
             timeout.cancel()
         if end < 0 or end > heads.MAX_HEAD:
             raise heads.RefusedError("431 Request Header Fields Too Large", f"a head over {heads.MAX_HEAD} bytes")
-        data, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
-        return data
+        self._at = end + 4
+        return self._buffer[:end]
 
     def _continuer(self, head: heads.Head, output: Output) -> Callable[[], None]:
         def send_continue() -> None:
@@ -174,13 +197,15 @@ class Connection:
         try:
             try:
                 result = self._service.app(self._environ(head, body), output.start_response)
-                if isinstance(result, FileWrapper):
+                if isinstance(result, FileWrapper) and result.is_real and output.has_length:
                     output.send_file(result.file)
                 else:
                     if isinstance(result, list | tuple):
                         output.length_if_unknown(sum(map(len, result)))
                     for block in result:
                         output.write(block)
+                        if output.complete:
+                            break
                     output.finish()
             finally:
                 close = getattr(result, "close", None)

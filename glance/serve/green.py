@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Listen, serve a WSGI application on green threads, drain, end: the functions that the daemons call."""
 
-import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import eventlet
+import eventlet.semaphore
 from eventlet import hubs
 from eventlet.greenio import GreenSocket
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("glance.serve")
 
 CONNECTIONS = 1000  # served at a time by one process; more wait in the backlog
+DESCRIPTORS = 4  # that one connection may need: itself, a file, one to the registry, some for all
 NATIVE_THREADS = max(8, 4 * (os.cpu_count() or 1))
 LAST_WORDS = 5  # seconds that broken-off requests get to clean up
 TICK = 0.05  # seconds between two looks while draining
@@ -78,14 +80,21 @@ def run(
         Server(app, sock, grace).run(on_ready, None)
 
 
+def _connections() -> int:
+    """As many as there are descriptors for."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if limit == resource.RLIM_INFINITY else max(1, min(CONNECTIONS, limit // DESCRIPTORS))
+
+
 class Server:
     """One process that serves."""
 
     def __init__(self, app: "WSGIApplication", sock: socket.socket, grace: float) -> None:
         self._sock = GreenSocket(sock)
         self._grace = grace
-        self._service = Service(app=app, environ={"glance.threads": Threads(NATIVE_THREADS)})
-        self._pool = eventlet.GreenPool(CONNECTIONS)
+        self._threads = Threads(NATIVE_THREADS)
+        self._service = Service(app=app, environ={"glance.threads": self._threads})
+        self._slots = eventlet.semaphore.Semaphore(_connections())
         self._connections: dict[Connection, Any] = {}
         self._deadline: float | None = None  # monotonic; None: no end in sight
         self._stopping = eventlet.Event()
@@ -95,6 +104,7 @@ class Server:
         if orphaned is not None:
             hubs.use_hub()  # one of our own: a hub from before the fork would share its epoll with all workers
             eventlet.spawn_n(self._watch_parent, orphaned)
+        self._threads.waker  # noqa: B018 - made now, while there are descriptors to be had
         eventlet.spawn_n(self._watch_signals)
         acceptor = eventlet.spawn(self._accept)
         eventlet.sleep(0)
@@ -106,16 +116,28 @@ class Server:
 
     def _accept(self) -> None:
         while True:
+            hubs.trampoline(self._sock, read=True)
+            if self._slots.locked():
+                self._make_room()
+                self._service.crowded = True
+            self._slots.acquire()  # given back by _serve()
+            self._service.crowded = False
             try:
                 sock, address = self._sock.accept()
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    LOG.error("cannot accept connections: %s", error.strerror)
-                    eventlet.sleep(0.1)
-                continue
-            connection = Connection(sock, address, self._service)
-            self._connections[connection] = None
-            self._pool.spawn_n(self._serve, connection)
+                eventlet.spawn_n(self._serve, Connection(sock, address, self._service))
+                eventlet.sleep(0)  # a flood of connections must not keep those that are there from going on
+            except Exception as error:
+                self._slots.release()
+                LOG.error("cannot accept a connection: %s", error)
+                eventlet.sleep(0.1)  # it may be for want of descriptors
+
+    def _make_room(self) -> None:
+        """With all slots taken, the oldest connection that waits between two requests has to go."""
+        for connection in self._connections:
+            if connection.idle:
+                with suppress(OSError):
+                    connection.end_if_idle()
+                return
 
     def _serve(self, connection: Connection) -> None:
         self._connections[connection] = eventlet.getcurrent()
@@ -125,6 +147,7 @@ class Server:
             LOG.exception("a connection failed")
         finally:
             del self._connections[connection]
+            self._slots.release()
 
     def _watch_signals(self) -> None:
         """Signals wake the hub through a pipe: a handler alone would wait until something else does."""
@@ -143,7 +166,9 @@ class Server:
         self._stop(self._grace)
 
     def _stop(self, grace: float | None) -> None:
-        self._deadline = None if grace is None else time.monotonic() + grace
+        if grace is not None:  # further signals may shorten the time, and never prolong it
+            deadline = time.monotonic() + grace
+            self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
         self._service.draining = True
         if not self._stopping.ready():
             self._stopping.send()
@@ -156,8 +181,7 @@ class Server:
         while self._connections and (self._deadline is None or time.monotonic() < self._deadline):
             eventlet.sleep(TICK)
         for running in list(self._connections.values()):
-            if running is not None:
-                eventlet.kill(running)
+            eventlet.kill(running)
         last = time.monotonic() + LAST_WORDS
         while self._connections and time.monotonic() < last:
             eventlet.sleep(TICK)

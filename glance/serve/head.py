@@ -56,9 +56,9 @@ def parse(data: bytes) -> Head:
         raise RefusedError("414 URI Too Long", f"the URL has more than {MAX_TARGET} bytes")
     fields = _fields(lines)
     version = (1, int(minor))
-    path, query = _target(method, target, fields)
     if version == (1, 1) and b"host" not in fields:
         raise _bad("a request needs one Host header")
+    path, query = _target(method, target, fields)
     length = _length(fields, version)
     tokens = {token.strip() for token in fields.get(b"connection", b"").lower().split(b",")}
     return Head(
@@ -68,7 +68,7 @@ def parse(data: bytes) -> Head:
         version=version,
         fields=fields,
         length=length,
-        keep_alive=b"close" not in tokens if version == (1, 1) else b"keep-alive" in tokens,
+        keep_alive=b"close" not in tokens and (version == (1, 1) or b"keep-alive" in tokens),
         expects_continue=version == (1, 1) and _expects_continue(fields),
     )
 

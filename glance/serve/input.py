@@ -12,6 +12,7 @@ from typing import Protocol
 MAX_CHUNK_LINE = 8 * 1024  # bytes of a chunk-size line with its extensions
 MAX_TRAILER = 64 * 1024  # bytes of all trailer lines; they are dropped
 BLOCK = 64 * 1024  # bytes asked for when a reader names no number
+CHUNKS = 256  # chunks read before others get their turn: a body may come in chunks of one byte
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
@@ -25,6 +26,9 @@ class Receiver(Protocol):
     def receive_line(self, most: int) -> bytes:
         """What stands before the next CR LF, at most `most` bytes; ValueError when it is longer."""
 
+    def give_way(self) -> None:
+        """Let other connections have their turn."""
+
 
 class Input:
     """A body of `length` bytes; None: in chunks. `on_first_read` sends the 100 Continue if one is due."""
@@ -34,6 +38,7 @@ class Input:
         self._chunked = length is None
         self._left = length or 0  # bytes until the end of the body, or of the chunk
         self._on_first_read: Callable[[], None] | None = on_first_read
+        self._chunks = 0
         self._between = False  # a chunk's data has been read, its CR LF has not
         self.finished = length == 0
 
@@ -93,6 +98,9 @@ class Input:
         if self._between and self._receiver.receive_line(0) != b"":
             raise ValueError("a chunk is longer than its size says")
         self._between = False
+        self._chunks += 1
+        if self._chunks % CHUNKS == 0:
+            self._receiver.give_way()
         found = _CHUNK_SIZE.fullmatch(self._receiver.receive_line(MAX_CHUNK_LINE))
         if found is None:
             raise ValueError("the size of a chunk must be 1 to 16 hexadecimal digits")

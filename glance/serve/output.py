@@ -19,7 +19,7 @@ STALL_TIMEOUT = 60  # seconds in which a client that reads nothing is given up
 STEP = 1024 * 1024  # bytes sent before others get their turn
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # PEP 3333: bytes, shown as Latin-1
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
 
@@ -71,9 +71,19 @@ class Output:
         self._headers = headers
         return self.write
 
+    @property
+    def has_length(self) -> bool:
+        """Whether the application has told the length of its body."""
+        return self._length is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether as many bytes as were announced are sent, so that no more need be made."""
+        return self.head_sent and self._length is not None and self.sent >= self._length
+
     def length_if_unknown(self, length: int) -> None:
-        """Settle the length of a body that is known whole."""
-        if self._length is None:
+        """Settle the length of a body that is known whole, unless a part of it was written already."""
+        if self._length is None and not self.head_sent:
             self._length = length
             self._headers = [*self._headers, ("Content-Length", str(length))]
 
@@ -105,8 +115,7 @@ class Output:
 
     def send_file(self, file: BinaryIO) -> None:
         """Send the file from where it stands, by the kernel, in as many bytes as Content-Length says."""
-        if self._length is None or self._bodiless:
-            self._length = self._length or 0
+        if not self._length or self._bodiless:
             self.finish()
             return
         self._send(self._make_head(), socket.MSG_MORE)
@@ -169,7 +178,7 @@ class Output:
     def _send(self, data: bytes, flags: int = 0) -> None:
         try:
             if data:
-                self._sock.sendall(data, flags)
+                self._sock.sendall(memoryview(data), flags)  # a view: what is left after a part is not copied
         except OSError as error:
             raise ClientGoneError(str(error)) from error
 

@@ -70,7 +70,10 @@ class Waker:
 
 
 class Threads:
-    """`count` native threads, started at the first use, so that a process may fork before."""
+    """`count` native threads, started at the first use, so that a process may fork before.
+
+    Raises RuntimeError where the system starts no thread.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -93,10 +96,11 @@ class Threads:
 
     def submit(self, task: Callable[[], None]) -> None:
         if self._work is None:
-            self._work = _queue.SimpleQueue()
+            work = _queue.SimpleQueue()
             for number in range(self._count):
                 name = f"native-{number}"
-                _threading.Thread(target=self._run, args=(self._work,), name=name, daemon=True).start()
+                _threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
+            self._work = work  # not before: without a thread nobody would ever take work from it
         self._work.put(task)
 
     @staticmethod

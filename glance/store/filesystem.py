@@ -19,7 +19,7 @@ from typing import NoReturn
 from urllib.parse import quote, unquote
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull
-from glance.core.ports import Source
+from glance.core.ports import Source, Threads
 from glance.store.blob import FileBlob
 
 LOG = logging.getLogger(__name__)
@@ -48,13 +48,16 @@ class FilesystemStore:
         target = self._datadir / name
         with _translated("write"):
             self._make(self._datadir)
-            with self._unfinished() as (descriptor, link):
-                _pour(source, descriptor)
-                link(target)
+            linked = False
             try:
+                with self._unfinished(source.threads) as (descriptor, link):
+                    _pour(source, descriptor)
+                    link(target)
+                    linked = True
                 source.threads.call(_sync_directory, self._datadir)
             except BaseException:
-                target.unlink()
+                if linked:
+                    target.unlink(missing_ok=True)
                 raise
         return "file://" + quote(str(target))
 
@@ -94,7 +97,7 @@ class FilesystemStore:
         directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
 
     @contextmanager
-    def _unfinished(self) -> Iterator[tuple[int, Callable[[Path], None]]]:
+    def _unfinished(self, threads: Threads) -> Iterator[tuple[int, Callable[[Path], None]]]:
         """A descriptor to write to, and what gives its file a name; without that nothing is left of it."""
         path: Path | None = None
         try:
@@ -109,9 +112,9 @@ class FilesystemStore:
         try:
             yield descriptor, lambda target: _link(path or Path(f"/proc/self/fd/{descriptor}"), target)
         finally:
-            os.close(descriptor)
+            threads.call(os.close, descriptor)  # of a file without a name, this is what frees its blocks
             if path is not None:
-                path.unlink()
+                threads.call(path.unlink)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -44,7 +44,7 @@ def type_of(image: Image) -> str | None:
 
 def brief_of(image: Image) -> dict[str, object]:
     """The four fields of a brief list."""
-    return {"id": image.number, "name": image.name, "type": type_of(image), "size": image.size or 0}
+    return {"id": image.number, "name": image.name, "type": type_of(image), "size": image.size}
 
 
 def record_of(image: Image) -> dict[str, object]:

@@ -15,7 +15,9 @@ from glance.wire import classic
 
 PREFIX = "x-image-meta-"
 PROPERTY_PREFIX = "x-image-meta-property-"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 §5.6.2
+MAX_PRINTED = 8 * 1024  # characters of the printed dict
 TRUE_WORDS = frozenset({"on", "1", "true"})
 
 
@@ -23,7 +25,10 @@ def headers_from_fields(fields: Mapping[str, object]) -> dict[str, str]:
     """The headers of a record: one per field, and one more per property."""
     headers = {}
     for field, value in fields.items():
-        headers[_spelled(PREFIX + field)] = _to_wire(str(value))
+        text = str(value)
+        if field == "properties" and len(text) > MAX_PRINTED:
+            text = "{...}"  # readers refuse longer header lines; the properties follow one by one
+        headers[_spelled(PREFIX + field)] = _to_wire(text)
         if field == "properties" and isinstance(value, Mapping):
             for key, text in value.items():
                 if _TOKEN.fullmatch(key):  # what a header cannot be named stands in X-Image-Meta-Properties only
@@ -82,8 +87,7 @@ def _spelled(name: str) -> str:
 
 def _to_wire(text: str) -> str:
     """Native string of a value; line ends and other controls, which would end the header, become spaces."""
-    plain = "".join(" " if ord(character) < 32 or ord(character) == 127 else character for character in text)
-    return plain.encode("utf-8", "replace").decode("latin-1")
+    return _CONTROL.sub(" ", text).encode("utf-8", "replace").decode("latin-1")
 
 
 def _from_wire(name: str, value: str) -> str:

@@ -13,10 +13,19 @@ from typing import Any, TypeVar
 
 from glance.core import values
 from glance.core.errors import Invalid
-from glance.core.image import CONTAINER_FORMATS, DISK_FORMATS, Image, ImageChange, Page, Query, Status, Visibility
+from glance.core.image import (
+    CONTAINER_FORMATS,
+    DISK_FORMATS,
+    MAX_PAGE,
+    Image,
+    ImageChange,
+    Page,
+    Query,
+    Status,
+    Visibility,
+)
 
 EXPECT_HEADER = "X-Glance-Expect"  # the status that an update starts from
-MAX_PAGE = 1000  # images
 MAX_LOCATIONS = 128  # per image
 MAX_TAGS = 128  # per image
 
@@ -55,13 +64,13 @@ def encode_page(page: Page) -> dict[str, object]:
 def decode_page(value: object) -> Page:
     """Raises Invalid."""
     page = _object("a page", value)
-    after = page.get("after")
-    records = page.get("records")
-    if not isinstance(records, list):
-        raise Invalid("a page must have a list of records")
+    if page.keys() != {"records", "after"}:  # without its `after`, a list would end early and nobody would know
+        raise Invalid("a page must have records and after, and nothing else")
+    if not isinstance(page["records"], list):
+        raise Invalid(f"records must be a list, not {values.shown(page['records'])}")
     return Page(
-        images=tuple(decode_image(record) for record in records),
-        after=None if after is None else values.whole_number("after", after),
+        images=tuple(decode_image(record) for record in page["records"]),
+        after=_or_none(_number(values.MAX_SIZE))("after", page["after"]),
     )
 
 

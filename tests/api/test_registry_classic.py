@@ -42,7 +42,7 @@ def test_an_image_with_defaults(registry):
         "active",
         False,
         {},
-        0,
+        None,
     )
 
 

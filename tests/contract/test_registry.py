@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every Registry promises (core/ports.py): one suite over SQL, and over HTTP to a registry daemon's application."""
+"""What every Registry promises (core/ports.py): one suite over memory, SQL, and HTTP to a registry daemon's application."""
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
+from sqlalchemy import Engine, insert
 
 from glance.config import RegistryConfig
 from glance.core.context import Context
@@ -21,12 +23,14 @@ from glance.core.ports import Registry
 from glance.registry.client import HttpRegistry
 from glance.registry.db.engine import connect
 from glance.registry.db.migrate import prepare
+from glance.registry.db.models import ImageRow
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.server import build
+from tests.fakes.registry import MemoryRegistry
 
 
 class ThreadingServer(ThreadingMixIn, WSGIServer):
-    pass
+    request_queue_size = 128  # with the usual 5, connections that come at once may wait a second for a second try
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -61,15 +65,24 @@ FULL = Image(
 
 
 @pytest.fixture
-def sql(tmp_path: Path) -> Iterator[SqlRegistry]:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = connect(f"sqlite:///{tmp_path}/glance.sqlite")
     prepare(engine)
-    yield SqlRegistry(engine)
+    yield engine
     engine.dispose()
 
 
-@pytest.fixture(params=["sql", "http"])
-def registry(request: pytest.FixtureRequest, sql: SqlRegistry) -> Iterator[Registry]:
+@pytest.fixture
+def sql(engine: Engine) -> SqlRegistry:
+    return SqlRegistry(engine)
+
+
+@pytest.fixture(params=["memory", "sql", "http"])
+def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    if request.param == "memory":
+        yield MemoryRegistry()
+        return
+    sql = request.getfixturevalue("sql")
     if request.param == "sql":
         yield sql
         return
@@ -124,6 +137,15 @@ def test_names_are_taken_for_ever(registry):
     assert add(registry).number == 8
 
 
+def test_nothing_is_added_or_updated_as_deleted(registry):
+    with pytest.raises(Invalid):
+        add(registry, status=Status.DELETED)
+    add(registry)
+    with pytest.raises(Invalid):
+        registry.update(CTX, "1", ImageChange(status=Status.DELETED))
+    assert [(image.number, image.status) for image in registry.find(CTX, Query()).images] == [(1, Status.QUEUED)]
+
+
 @pytest.mark.parametrize("number", [0, -1, 2**31])
 def test_numbers_that_cannot_be_chosen(registry, number):
     with pytest.raises(Invalid):
@@ -174,6 +196,24 @@ def test_a_page_holds_each_image_with_what_is_its_own(registry):
     for image in registry.find(CTX, Query()).images:
         mine = str(image.number)
         assert (image.properties, image.locations, image.tags) == ({"n": mine}, (f"http://h/{mine}",), {mine})
+
+
+def test_a_page_has_at_most_a_thousand_images_and_ends_only_at_the_end(sql, engine):
+    row = {
+        "status": "active",
+        "visibility": "public",
+        "min_disk": 0,
+        "min_ram": 0,
+        "protected": False,
+        "hidden": False,
+    }
+    rows = [{**row, "id": str(uuid.UUID(int=n)), "created_at": datetime(2011, 3, 4)} for n in range(1001)]
+    with engine.begin() as connection:
+        connection.execute(insert(ImageRow), rows)
+    first = sql.find(CTX, Query(limit=5000))
+    assert (len(first.images), first.after) == (1000, 1000)
+    rest = sql.find(CTX, Query(after=1000))
+    assert ([image.number for image in rest.images], rest.after) == ([1001], None)
 
 
 # update

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Live:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._log = folder / "log"
+        self._wires: list[Wire] = []
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(APP), *options],
@@ -36,7 +38,8 @@ class Live:
         self.port = int(line)
 
     def connect(self) -> "Wire":
-        return Wire(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE))
+        self._wires.append(Wire(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)))
+        return self._wires[-1]
 
     def ask(self, data: bytes) -> "Answer":
         """The answer to one request on a connection of its own."""
@@ -52,10 +55,10 @@ class Live:
 
     def end(self) -> None:
         """End all that is left of it."""
-        try:
+        for wire in self._wires:
+            wire.sock.close()
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(PATIENCE)
         self.process.stdout.close()
 

@@ -48,9 +48,17 @@ def idle(live: Live) -> Wire:
     return wire
 
 
+def refuses(live: Live) -> bool:
+    try:
+        live.connect().sock.close()
+    except ConnectionError:
+        return True
+    return False
+
+
 def assert_listens_no_more(live: Live) -> None:
-    with pytest.raises(ConnectionError):
-        live.connect()
+    """While requests are still running; of several processes, each closes the socket on its own."""
+    wait_until(lambda: refuses(live), "connections are refused")
 
 
 # Signals
@@ -118,25 +126,55 @@ def test_a_port_is_nobody_elses(start):
 
 
 def test_a_connection_too_many_waits_for_its_turn(start):
-    live = start("--set", "green.CONNECTIONS=1")
-    first = idle(live)
-    with live.connect() as second:
-        second.send(request(b"Connection: close", target=b"/second"))
-        with first:
-            first.send(request(target=b"/first"))
-            assert first.answer().status == 200
+    live = start("--set", "green.CONNECTIONS=2")
+    with running(live) as first, running(live) as second, live.connect() as third:
+        third.send(request(b"Connection: close", target=b"/third"))
+        for wire in (first, second):
+            wire.send(b"hello")
+            assert wire.answer().status == 200
+            wire.sock.close()
+        assert third.answer().status == 200
+        assert third.is_closed()
+    assert live.log().index("/patient") < live.log().index("/third")
+
+
+def test_a_connection_that_waits_for_its_turn_goes_before_one_that_is_idle(start):
+    live = start("--set", "green.CONNECTIONS=2")
+    with running(live) as first, idle(live), live.connect() as third:
+        third.send(request())
+        assert third.answer().status == 200
+        first.send(b"hello")
+        assert first.answer().status == 200
+
+
+def test_and_before_one_that_becomes_idle(start):
+    live = start("--set", "green.CONNECTIONS=2")
+    with running(live), running(live) as second, live.connect() as third:
+        third.send(request())
+        second.send(b"hello")
         assert second.answer().status == 200
-        assert second.is_closed()
-    assert live.log().index("/first") < live.log().index("/second")
+        assert third.answer().status == 200
+
+
+def test_the_last_place_is_a_place(start):
+    live = start("--set", "green.CONNECTIONS=2")
+    with running(live), live.connect() as last:
+        last.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):  # nobody waits for its place, so it is not closed
+            last.answer()
+        last.send(request())
+        assert last.answer().status == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_connection_that_waits_for_its_turn_does_not_keep_the_process(start, number):
     live = start("--set", "green.CONNECTIONS=1")
-    with idle(live), live.connect() as second, live.connect() as third:
+    with running(live) as first, live.connect() as second, live.connect() as third:
         second.send(request())
         third.send(request())
         live.signal(number)
+        first.send(b"hello")
+        assert first.answer().status == 200
         assert live.process.wait(PATIENCE / 2) == 0
 
 

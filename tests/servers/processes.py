@@ -2,6 +2,7 @@
 """Processes that tests start: their logs, when they are ready, and their end."""
 
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -22,10 +23,12 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *command: str | Path, environ: Mapping[str, str] = os.environ) -> None:
-        """Start a process; what it prints goes to its log."""
+        """Start a process; what it prints goes to its log. It ends with us, even if we are killed."""
+        setpriv = shutil.which("setpriv")
+        bound = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
         with (self._folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [str(word) for word in command],
+                [*bound, *(str(word) for word in command)],
                 cwd=self._folder,
                 env=dict(environ),
                 stdin=subprocess.DEVNULL,

@@ -58,8 +58,9 @@ use = egg:swift#{name}
 recon_cache_path = {folder}
 """
 
-# s3api stands before tempauth. The limit of one byte for parts keeps tests of multipart uploads small. A Swift
-# that failed ten times is left alone for a minute: with one device, tests of failures would end there.
+# s3api stands before tempauth. The limit of one byte for parts keeps tests of multipart uploads small. Segments of
+# less than 1 MiB would be read at one a second. A Swift server that failed ten times would be left alone for a
+# minute: with one device, tests of failures would end there.
 PROXY = """
 [pipeline:main]
 pipeline = catch_errors cache s3api tempauth slo dlo proxy-server
@@ -82,6 +83,7 @@ user_test_tester = {key} .admin
 
 [filter:slo]
 use = egg:swift#slo
+rate_limit_under_size = 0
 
 [filter:dlo]
 use = egg:swift#dlo

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The schema: what the steps make is what the models say, and what is not ours is refused."""
 
+import io
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from glance.core.context import Context
 from glance.core.errors import Invalid, RegistryDown
@@ -19,6 +25,7 @@ from glance.registry.db import migrate
 from glance.registry.db.engine import connect
 from glance.registry.db.models import Base
 from glance.registry.db.sql import SqlRegistry
+from glance.registry.db.versions import step_0001
 
 
 @pytest.fixture
@@ -32,6 +39,24 @@ def test_the_steps_make_what_the_models_say(engine):
     migrate.prepare(engine)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+@pytest.mark.parametrize("name", ["mysql", "mariadb", "postgresql"])
+def test_the_first_step_says_the_same_in_every_dialect(name):
+    """The types of other databases do not show in SQLite. Later steps will need the real ones."""
+    output = io.StringIO()
+    context = MigrationContext.configure(dialect_name=name, opts={"as_sql": True, "output_buffer": output})
+    with Operations.context(context):
+        step_0001.upgrade()
+    dialect = make_url(f"{name}://").get_dialect()()
+    wanted = [str(CreateTable(table).compile(dialect=dialect)) for table in Base.metadata.tables.values()]
+    wanted += [str(CreateIndex(i).compile(dialect=dialect)) for t in Base.metadata.tables.values() for i in t.indexes]
+    assert clauses(output.getvalue()) == clauses("\n".join(wanted))
+
+
+def clauses(ddl: str) -> list[str]:
+    """The lines of DDL, whatever their order."""
+    return sorted(line.strip().rstrip(",;").replace(";", "") for line in ddl.splitlines() if line.strip(" ;\t"))
 
 
 def test_the_known_head_is_alembics():
@@ -53,11 +78,42 @@ def test_no_connection_is_left_open(engine):
     assert engine.pool.checkedin() == 0
 
 
+def test_a_first_start_that_is_cut_off_leaves_nothing_in_the_way(engine):
+    def cut(_connection, _cursor, statement, *_):
+        if "CREATE TABLE image_properties" in statement:
+            raise KeyboardInterrupt
+
+    event.listen(engine, "before_cursor_execute", cut)
+    with pytest.raises(KeyboardInterrupt):
+        migrate.prepare(engine)
+    assert inspect(engine).get_table_names() == []
+    event.remove(engine, "before_cursor_execute", cut)
+    migrate.prepare(engine)
+    assert migrate.version(engine) == migrate.HEAD
+
+
+def test_daemons_that_start_at_once_do_not_disturb_each_other(tmp_path):
+    for attempt in range(5):
+        barrier = threading.Barrier(4)
+
+        def start(_: int, attempt: int = attempt, barrier: threading.Barrier = barrier) -> str | None:
+            engine = connect(f"sqlite:///{tmp_path}/{attempt}.sqlite")
+            barrier.wait()
+            migrate.prepare(engine)
+            try:
+                return migrate.version(engine)
+            finally:
+                engine.dispose()
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(start, range(4))) == [migrate.HEAD] * 4
+
+
 def test_a_schema_of_a_later_version_is_refused(engine):
     migrate.prepare(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(Invalid, match="not known to this version"):
+    with pytest.raises(Invalid, match=r"not known to this version.*install the version that made it"):
         migrate.prepare(engine)
 
 
@@ -66,10 +122,15 @@ def test_a_database_that_cannot_be_opened_is_named(tmp_path):
         migrate.prepare(connect(f"sqlite:///{tmp_path}/nowhere/glance.sqlite"))
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nosuch://host/db", "sqlite+nosuch:///x"])
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "nosuch://u:password@host/db", "sqlite+nosuch:///x", "postgresql://u:p@ss:password@host/db", "sqlite://",
+     "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused(url):
-    with pytest.raises(Invalid, match="sql_connection"):
+    with pytest.raises(Invalid, match="sql_connection") as refused:
         connect(url)
+    assert "pass" not in str(refused.value)
 
 
 def test_the_file_is_not_for_everybody(engine, tmp_path):

@@ -113,6 +113,16 @@ def test_a_record_is_an_object(value):
             decode(value)
 
 
+@pytest.mark.parametrize("page", [
+    {}, {"records": []}, {"after": None}, {"records": [], "after": "5"}, {"records": [], "after": True}, {"records": [], "after": -1},
+    {"records": None, "after": None}, {"records": {}, "after": None}, {"records": [5], "after": None},
+    {"records": [], "after": None, "more": 1},
+])  # fmt: skip
+def test_a_page_says_whether_it_is_the_last(page):
+    with pytest.raises(Invalid):
+        records.decode_page(page)
+
+
 @pytest.mark.parametrize("query", [
     {"limit": "0"}, {"limit": "-1"}, {"limit": "x"}, {"after": "1e3"}, {"after": str(2**63)}, {"visibility": ""}, {"name": "x"},
 ])  # fmt: skip

@@ -91,6 +91,11 @@ class Elsewhere:
         return MemoryBlob(b"elsewhere"[start:], None)
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glance.core.service.FINISH_PAUSES", (0, 0))
+
+
 @pytest.fixture
 def records() -> Records:
     return Records()
@@ -169,9 +174,9 @@ def test_the_bytes_are_stored_before_the_record_says_so(service, records, store,
 
 
 @pytest.mark.parametrize(("data", "promises", "error"), [
-    (DATA, {"size": 7}, Mismatch), (DATA, {"checksum": "0" * 32}, Mismatch), (DATA * 2, {}, TooLarge),
+    (DATA, {"size": 7}, Mismatch), (DATA, {"checksum": "0" * 32}, Mismatch), (DATA * 2, {}, TooLarge), (b"", {"size": 2001}, TooLarge),
     (DATA, {"store": "http"}, StoreReadOnly), (DATA, {"store": "nowhere"}, UnknownStore), (None, {}, BrokenUpload),
-], ids=["size", "checksum", "large", "read-only", "unknown", "cut"])  # fmt: skip
+], ids=["size", "checksum", "large", "announced too large", "read-only", "unknown", "cut"])  # fmt: skip
 @pytest.mark.parametrize("on_failure", [Status.KILLED, Status.QUEUED])
 def test_a_failed_upload_leaves_nothing_and_its_status(
     service, records, store, queued, data, promises, error, on_failure
@@ -208,8 +213,14 @@ def test_an_image_deleted_during_its_upload_leaves_nothing(service, records, sto
     assert (records.only().status, store.objects) == (Status.DELETED, {})
 
 
-def test_a_registry_that_fails_for_a_moment_kills_the_image_and_its_bytes(service, records, store, queued):
+def test_a_registry_that_fails_for_a_moment_costs_nothing(service, records, store, queued):
     records.before = on(Status.ACTIVE, failing(RegistryDown("down")))
+    assert service.upload(CTX, queued.id, BytesSource(DATA)).status is Status.ACTIVE
+    assert (records.only().status, store.objects) == (Status.ACTIVE, {"1": DATA})
+
+
+def test_a_registry_that_takes_no_end_kills_the_image_and_its_bytes(service, records, store, queued):
+    records.before = lambda status: failing(RegistryDown("down"))() if status is Status.ACTIVE else None
     with pytest.raises(RegistryDown):
         service.upload(CTX, queued.id, BytesSource(DATA))
     assert (records.only().status, store.objects) == (Status.KILLED, {})
@@ -228,10 +239,30 @@ def test_a_registry_that_stays_away_leaves_the_bytes_to_whoever_sweeps(service, 
 
 def test_a_lost_answer_does_not_cost_an_active_image_its_bytes(service, records, store, queued):
     records.after = on(Status.ACTIVE, failing(RegistryDown("the answer was lost")))
+    assert service.upload(CTX, queued.id, BytesSource(DATA)) == records.only()
+    assert (records.only().status, store.objects) == (Status.ACTIVE, {"1": DATA})
+
+
+def test_nor_do_lost_answers_without_end(service, records, store, queued):
+    def lose(status: object) -> None:
+        records.before = failing(RegistryDown("down"))
+        raise RegistryDown("the answer was lost")
+
+    records.after = lambda status: lose(status) if status is Status.ACTIVE else None
     with pytest.raises(RegistryDown):
         service.upload(CTX, queued.id, BytesSource(DATA))
     assert (records.only().status, store.objects) == (Status.ACTIVE, {"1": DATA})
     assert b"".join(service.open(CTX, records.only())) == DATA
+
+
+def test_an_image_that_another_has_made_active_is_not_taken_for_ours(service, records, store, queued):
+    records.before = on(
+        Status.ACTIVE,
+        lambda: records._keep(replace(records.only(), status=Status.ACTIVE, locations=("memory://other",))),
+    )
+    with pytest.raises(WrongState):
+        service.upload(CTX, queued.id, BytesSource(DATA))
+    assert records.only().locations == ("memory://other",)
 
 
 def test_a_failure_to_settle_does_not_mask_the_error(service, records, queued):

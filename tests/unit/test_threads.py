@@ -2,6 +2,7 @@
 """Native threads under the green ones of this process, whose standard library is not patched."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import eventlet
@@ -245,6 +246,28 @@ def test_a_green_thread_that_is_killed_while_it_waits_disturbs_nobody(native, wa
     assert order == ["killed", "abandoned", "slept"]
     assert b"first" in gate.seen
     assert native.call(divmod, 7, 2) == (3, 1)
+
+
+def test_a_wake_up_that_comes_late_does_not_end_another_sleep(native):
+    gate = Gate()
+    slept = []
+
+    def victim() -> None:
+        try:
+            native.call(gate, b"x")
+        except GreenletExit:
+            started = time.monotonic()
+            eventlet.sleep(0.1)
+            slept.append(time.monotonic() - started)
+
+    killed = eventlet.spawn(victim)
+    settle()
+    assert gate.entered.acquire(timeout=PATIENCE)
+    eventlet.spawn_after(0.02, gate.open)
+    eventlet.kill(killed)
+    while not slept:
+        eventlet.sleep(0.01)
+    assert slept[0] > 0.09
 
 
 def test_threads_are_started_at_the_first_use():

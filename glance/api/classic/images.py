@@ -24,10 +24,10 @@ class Images:
         self._service = service
 
     def index(self, request: Request) -> Response:
-        return shapes.collection(classic.brief_of(image) for image in self._public(request))
+        return shapes.collection(shapes.brief(image) for image in self._public(request))
 
     def detail(self, request: Request) -> Response:
-        return shapes.collection(classic.record_of(image) for image in self._public(request))
+        return shapes.collection(shapes.record(image) for image in self._public(request))
 
     def meta(self, request: Request, number: str) -> Response:
         return shapes.with_meta(Response(), self._image(request, number))
@@ -59,13 +59,13 @@ class Images:
         """Absent fields stay. Bytes or a location are taken while the image is queued, and then only."""
         ctx = context_of(request)
         image = self._image(request, number)
+        if has_body(request) and image.status is not Status.QUEUED:
+            raise WrongState(f"image {number} is {image.status}: bytes are taken while it is queued")
         fields = shapes.fields_of(request)
         fields.pop("status", None)  # the server's own; clients of 2011 send it with every update
         change = replace(classic.change_from(fields), locations=UNSET)
         location = _location(fields)
         if has_body(request):
-            if image.status is not Status.QUEUED:
-                raise WrongState(f"image {number} is {image.status}: bytes are taken while it is queued")
             image = self._upload(request, image, change)
         elif location is not None and location not in image.locations:
             if image.status is not Status.QUEUED:
@@ -74,7 +74,9 @@ class Images:
         else:
             if image.status is Status.ACTIVE and change.size not in (UNSET, image.size):
                 raise Invalid(f"image {number} has {image.size} bytes: the size of an active image is fixed")
-            image = self._service.update(ctx, image.id, change)
+            # A size is right for the status it was judged by, and an upload may be about to change that.
+            expect = None if change.size is UNSET else image.status
+            image = self._service.update(ctx, image.id, change, expect=expect)
         return shapes.single(image)
 
     def delete(self, request: Request, number: str) -> Response:

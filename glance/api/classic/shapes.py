@@ -23,11 +23,20 @@ def collection(records: Iterable[dict[str, object]]) -> Response:
     return json_answer({"images": list(records)})
 
 
+def brief(image: Image) -> dict[str, object]:
+    return {**classic.brief_of(image), "size": image.size or 0}
+
+
+def record(image: Image) -> dict[str, object]:
+    """The twelve fields; in this API an image without bytes has 0 of them."""
+    return {**classic.record_of(image), "size": image.size or 0}
+
+
 def single(image: Image) -> Response:
-    return json_answer({"image": classic.record_of(image)})
+    return json_answer({"image": record(image)})
 
 
 def with_meta(response: Response, image: Image) -> Response:
     """Add the record as headers."""
-    response.headers.update(list(headers.headers_from_fields(classic.record_of(image)).items()))
+    response.headers.update(list(headers.headers_from_fields(record(image)).items()))
     return response

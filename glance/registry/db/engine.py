@@ -3,6 +3,8 @@
 
 import logging
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,10 +33,10 @@ def connect(sql_connection: str, idle_timeout: int = 3600) -> Engine:
         engine = create_engine(url, pool_recycle=idle_timeout, pool_pre_ping=url.get_backend_name() != "sqlite")
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise Invalid(f"sql_connection is not a database URL that is known here: {error}") from error
+    except ValueError:  # its text would repeat what follows the colon: of the password, when that holds an "@"
+        raise Invalid("sql_connection is not a database URL: what follows the host's colon is no port") from None
     if url.get_backend_name() == "sqlite":
-        if url.database and url.database != ":memory:":
-            event.listen(engine, "do_connect", lambda *_: _make_file(Path(url.database or "")))
-        event.listen(engine, "connect", _set_up_sqlite)
+        _prepare_sqlite(engine, url.database or ":memory:")
     return engine
 
 
@@ -48,6 +50,14 @@ def translated() -> Iterator[None]:
         raise RegistryDown("the database does not answer") from error
 
 
+def _prepare_sqlite(engine: Engine, database: str) -> None:
+    if ":memory:" in database:
+        raise Invalid("sql_connection must name a file: a database in memory ends with its connection")
+    if not database.startswith("file:"):  # a URI may also say that no file is to be made
+        event.listen(engine, "do_connect", lambda *_: _make_file(Path(database)))
+    event.listen(engine, "connect", _set_up_sqlite)
+
+
 def _make_file(path: Path) -> None:
     """A database that SQLite makes itself would be readable by everybody."""
     with suppress(OSError):  # exists, or cannot be made: sqlite3 says so itself
@@ -57,7 +67,24 @@ def _make_file(path: Path) -> None:
 def _set_up_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
-    cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
+    _switch_to_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")  # what is committed survives a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Readers then do not wait for the writer. The mode stays with the file; asking for it again is cheap.
+
+    Processes that switch a new file at the same moment fail at once, whatever their busy_timeout: each holds the
+    lock that the other waits for, and SQLite will not let them wait for ever.
+    """
+    end = time.monotonic() + BUSY_TIMEOUT / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.01)

@@ -51,10 +51,17 @@ def _upgrade(engine: Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     try:
         with engine.begin() as connection:
+            if engine.dialect.name == "sqlite":
+                # Python's driver would begin no transaction for DDL, so a start that is cut off would leave some
+                # of the tables; and taking the write lock first makes other daemons wait until all is there.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:
-        raise Invalid(f"the schema of the database is not known to this version of Glance: {error}") from error
+        raise Invalid(
+            f"the schema of the database is not known to this version of Glance ({error}): install the version that "
+            "made it, or name another database in sql_connection"
+        ) from error
     except Exception:
         if version(engine) == HEAD:  # another daemon was faster
             return

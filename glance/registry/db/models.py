@@ -35,6 +35,8 @@ MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": 
 # SQLite counts only a column declared INTEGER PRIMARY KEY; its integers have 64 bits all the same.
 Number = BigInteger().with_variant(Integer(), "sqlite")
 Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+# MySQL counts bytes: its TEXT ends at 65,535, a property value may be as many characters of four bytes each.
+Value = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 
 class Base(DeclarativeBase):
@@ -80,7 +82,7 @@ class PropertyRow(Base):
 
     image: Mapped[int] = _image()
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
-    value: Mapped[str] = mapped_column(Text)
+    value: Mapped[str] = mapped_column(Value)
 
 
 class LocationRow(Base):
@@ -90,6 +92,8 @@ class LocationRow(Base):
     image: Mapped[int] = _image()
     position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     url: Mapped[str] = mapped_column(Text)
+    meta: Mapped[str | None] = mapped_column("metadata", Text)  # a JSON object; None: empty
+    status: Mapped[str] = mapped_column(String(30), default="active")
 
 
 class TagRow(Base):

@@ -15,12 +15,11 @@ from sqlalchemy.exc import IntegrityError
 
 from glance.core.context import Context
 from glance.core.errors import Duplicate, Invalid, NotFound, WrongState
-from glance.core.image import Image, ImageChange, Page, Query, Status, Visibility
-from glance.core.values import MAX_INT, MAX_PROPERTIES, shown
+from glance.core.image import MAX_PAGE, Image, ImageChange, Page, Query, Status, Visibility
+from glance.core.values import MAX_INT, check_properties, shown
 from glance.registry.db.engine import translated
 from glance.registry.db.models import ImageRow, LocationRow, PropertyRow, TagRow
 
-MAX_PAGE = 1000  # images
 DIGITS = 18  # of a number that surely fits into 64 bits
 
 IMAGES: Any = ImageRow.__table__
@@ -40,6 +39,7 @@ class SqlRegistry:
     def add(self, ctx: Context, image: Image) -> Image:
         if image.number is not None and not 1 <= image.number <= MAX_INT:
             raise Invalid(f"the number of an image must be from 1 to {MAX_INT}")
+        _check_alive(image.status)
         row: dict[str, Any] = {name: getattr(image, name) for name in IMAGE_COLUMNS}
         row |= {
             "id": image.id or str(uuid.uuid4()),
@@ -76,6 +76,7 @@ class SqlRegistry:
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         given = change.given()
+        _check_alive(given.get("status"))
         columns = {name: _plain(value) for name, value in given.items() if name not in SIDE_TABLES}
         condition = _named(image_id) & ALIVE
         expected = condition if expect is None else condition & (IMAGES.c.status == str(expect))
@@ -101,6 +102,11 @@ class SqlRegistry:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _check_alive(status: object) -> None:
+    if status is Status.DELETED:
+        raise Invalid("an image cannot be added as deleted or updated to be so: it is removed")
 
 
 def _plain(value: object) -> object:
@@ -163,8 +169,7 @@ def _change_sides(connection: Connection, image: Image, given: Mapping[str, Any]
     if "locations" in given:
         connection.execute(delete(LOCATIONS).where(LOCATIONS.c.image == image.number))
     named: Mapping[str, str] = given.get("properties", {})
-    if len({*image.properties, *named}) > MAX_PROPERTIES:
-        raise Invalid(f"an image may have at most {MAX_PROPERTIES} properties")
+    check_properties({**image.properties, **named})
     replaced = [name for name in named if name in image.properties]
     if replaced:
         own = PROPERTIES.c.image == image.number

@@ -12,6 +12,7 @@ down_revision = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+VALUE = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
@@ -52,6 +53,8 @@ def upgrade() -> None:
         sa.Column("image", NUMBER, nullable=False),
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("metadata", sa.Text()),
+        sa.Column("status", sa.String(length=30), nullable=False),
         sa.ForeignKeyConstraint(
             ["image"], ["images.number"], name=op.f("fk_image_locations_image"), ondelete="CASCADE"
         ),
@@ -77,7 +80,7 @@ def upgrade() -> None:
         "image_properties",
         sa.Column("image", NUMBER, nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", VALUE, nullable=False),
         sa.ForeignKeyConstraint(
             ["image"], ["images.number"], name=op.f("fk_image_properties_image"), ondelete="CASCADE"
         ),
