@@ -296,6 +296,9 @@ def _logging_in() -> Iterator[None]:
     except GlanceError as error:
         LOG.error("swift store, login: %s", error)
         raise
+    except ImportError as error:
+        LOG.error("swift store: the package %s is not installed", error.name)
+        raise StoreDown("this server lacks a package that it needs for Swift") from None
     except Exception as error:  # swiftclient and keystoneauth have families of their own
         status = getattr(error, "http_status", None)
         LOG.error("swift store, login: %s", f"status {status}" if status else _cause(error))
