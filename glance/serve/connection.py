@@ -282,7 +282,7 @@ class Connection:
         ACCESS.info(
             '%s "%s" %s %d %.3f %s%s',
             self._address,
-            ascii(target)[1:-1],
+            ascii(target)[1:-1].replace('"', r"\x22"),
             output.status[:3] or "-",
             output.sent,
             time.monotonic() - started,

@@ -12,7 +12,7 @@ from glance.core.ports import Blob
 
 BLOCK = 64 * 1024  # bytes that a server without sendfile reads at a time
 
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.ASCII | re.IGNORECASE)
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,99})-([0-9]{0,99})|-([0-9]{1,99}))", re.ASCII | re.IGNORECASE)
 
 
 def json_answer(value: object) -> Response:

@@ -386,7 +386,7 @@ def test_a_range(api, asked, first, last):
     assert response.headers["Content-Range"] == f"bytes {first}-{last}/5120"
 
 
-@pytest.mark.parametrize("asked", ["bytes=5120-", "bytes=5120-5130", "bytes=-0"])
+@pytest.mark.parametrize("asked", ["bytes=5120-", "bytes=5120-5130", "bytes=-0", "bytes=99999999999999999999-"])
 def test_a_range_behind_the_end(api, asked):
     api.add(BYTES)
     response = api("GET", "/images/1", {"Range": asked})
@@ -394,7 +394,7 @@ def test_a_range_behind_the_end(api, asked):
 
 
 @pytest.mark.parametrize("asked", [
-    "bytes=5-2", "bytes=0-1,3-4", "items=0-1", "bytes=", "bytes=-", "bytes=a-b", "x", "bytes=99999999999999999999-",
+    "bytes=5-2", "bytes=0-1,3-4", "items=0-1", "bytes=", "bytes=-", "bytes=a-b", "x",
 ])  # fmt: skip
 def test_what_is_no_single_range_is_answered_whole(api, asked):
     api.add(BYTES)

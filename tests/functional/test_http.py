@@ -295,7 +295,7 @@ def test_an_upload_in_tiny_chunks_holds_nobody_up(live, wire):
         assert live.ask(request()).status == 200
         longest = max(longest, time.monotonic() - started)
     assert told(wire.answer())["length"] == 400_000
-    assert longest < 0.5
+    assert longest < 1
 
 
 def test_a_client_that_vanishes_in_the_middle_is_no_fault(live):
@@ -350,7 +350,7 @@ def test_an_early_answer_to_an_endless_upload_can_be_read_and_the_upload_is_ende
     assert answer.headers["connection"] == "close"
     sender.join(5)
     assert not sender.is_alive()
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 4
     assert "hidden" not in live.log()
 
 
