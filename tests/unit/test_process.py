@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from glance.cli import process
-from glance.cli.process import PidFile, PidFileError, Readiness, notify, write_pid
+from glance.cli.process import PidFile, PidFileError, Readiness, notify, wait_until, write_pid
 
 Child = subprocess.Popen[bytes]
 Spawn = Callable[..., Child]
@@ -58,7 +58,7 @@ def test_a_daemon_is_found_as_long_as_it_lives(pid_file: PidFile, spawn: Spawn) 
     assert pid_file.path.read_bytes() == b"%d\n" % child.pid
     with pid_file.find() as running:
         assert running.pid == child.pid
-        assert running.command() == ["cat"]
+        assert wait_until(lambda: running.command() == ["cat"], 5)  # shown a moment after it was started
         assert not running.wait(0.1)
         running.signal(signal.SIGTERM)
         assert running.wait(5)
