@@ -27,6 +27,7 @@ TRIES = 4  # of a request that may be sent again
 BACKOFF = 0.5  # seconds before the second try; doubles with each further one
 AGAIN = frozenset({408, 422, 429, 498, 499, 500, 502, 503, 504})  # statuses after which another try may help
 CONNECT_TIMEOUT = 10  # seconds
+BLOCK = 256 * 1024  # bytes sent at a time
 IDLE = 16  # connections that are kept for later
 CHATTY = ("swiftclient", "keystoneauth")  # log parts of tokens, and URLs, below WARNING
 
@@ -96,14 +97,14 @@ class Login:
 class Body:
     """Bytes of a known number that come once and cannot be sent again."""
 
-    def __init__(self, blocks: Iterable[bytes], size: int) -> None:
+    def __init__(self, blocks: Iterable[bytes | memoryview], size: int) -> None:
         self._blocks = blocks
         self._size = size
 
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         return iter(self._blocks)
 
 
@@ -222,6 +223,10 @@ class Account:
     ) -> Answer:
         url, token = access
         connection = self._connection(url)
+        if isinstance(body, bytes) and len(body) > BLOCK:
+            # In one piece, a green socket would copy the whole rest of it each time that the socket takes a bit.
+            view = memoryview(body)
+            body = Body((view[at : at + BLOCK] for at in range(0, len(body), BLOCK)), len(body))
         try:
             with _answering():
                 response = connection.request(
