@@ -31,6 +31,9 @@ setup(
         "alembic>=1.18",
         "eventlet>=0.41,<0.42",
         "requests>=2.32",
+        "boto3>=1.40",
+        "python-swiftclient>=4.7",
+        "keystoneauth1>=5.8",
         "tqdm>=4.66",
     ],
     classifiers=[

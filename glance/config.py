@@ -87,7 +87,7 @@ class ApiConfig(DaemonConfig):
     registry_host: str = _option("127.0.0.1", "Host of the registry; 0.0.0.0 means this host.")
     registry_port: int = _option(9191, "Port of the registry.", least=1, most=65535)
     registry_timeout: int = _option(10, "Seconds to wait for an answer of the registry.", least=1, most=3600)
-    default_store: str = _option("file", "Store for images whose upload names none.")
+    default_store: str = _option("file", "Store for images whose upload names none: file, s3 or swift.")
     hashing_algorithm: str = _option(
         "sha512",
         "Digest computed of every image beside md5.",
@@ -96,6 +96,50 @@ class ApiConfig(DaemonConfig):
     image_size_cap: int = _option(2**40, "Most bytes of one image (1 TiB).", least=1)
     filesystem_store_datadir: str = _option(
         "/var/lib/glance/images/", "Directory of the file store, made at the first upload."
+    )
+    s3_store_host: str = _option("", "URL of the S3 service; the S3 store is there when this is set.")
+    s3_store_access_key: str = _option("", "Access key of the S3 store.")
+    s3_store_secret_key: str = _option("", "Secret key of the S3 store.")
+    s3_store_bucket: str = _option("", "Bucket for images in the S3 store.")
+    s3_store_create_bucket_on_put: bool = _option(False, "Make the bucket if it is not there.")
+    s3_store_large_object_size: int = _option(100, "MiB from which on images are sent to S3 in parts.", least=1)
+    s3_store_large_object_chunk_size: int = _option(
+        10, "MiB of such a part; four of one image are sent at a time.", least=5
+    )
+    s3_store_region_name: str = _option("", "Region of the S3 service, if it has some.")
+    s3_store_bucket_url_format: str = _option(
+        "auto",
+        "Where the bucket's name stands: in the path or in the host's name.",
+        choices=("auto", "path", "virtual"),
+    )
+    s3_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
+    swift_store_auth_address: str = _option(
+        "", "URL of the authentication for Swift; the Swift store is there when this is set."
+    )
+    swift_store_auth_version: str = _option("1", "Version of that authentication.", choices=("1", "2", "3"))
+    swift_store_user: str = _option("", "User of the Swift store, as tenant:user.")
+    swift_store_key: str = _option("", "Password of that user.")
+    swift_store_container: str = _option("glance", "Container for images in the Swift store.")
+    swift_store_create_container_on_put: bool = _option(False, "Make the container if it is not there.")
+    swift_store_large_object_size: int = _option(
+        5120, "MiB from which on images are sent to Swift in segments.", least=1
+    )
+    swift_store_large_object_chunk_size: int = _option(
+        200, "MiB of such a segment; as many as four of one image are held in memory.", least=1
+    )
+    swift_store_region: str = _option("", "Region of Swift, for authentication 2 and 3.")
+    swift_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
+    swift_store_auth_insecure: bool = _option(False, "Take any certificate of Swift. For tests only.")
+    http_store_allowed_hosts: str = _option(
+        "",
+        "Where images of third parties may lie beside the public Internet: host names, addresses and networks such "
+        "as 10.1.0.0/16, separated by commas. Loopback, private and other inside addresses are closed otherwise.",
+    )
+    http_store_connect_timeout: int = _option(
+        5, "Seconds to wait for a connection to the server of a third party's image.", least=1, most=3600
+    )
+    http_store_timeout: int = _option(
+        30, "Seconds without a byte after which that server counts as down.", least=1, most=3600
     )
 
 

@@ -6,16 +6,24 @@ from typing import TYPE_CHECKING
 
 from glance.api import classic
 from glance.config import ApiConfig, ConfigError
-from glance.core.ports import Registry, Stores
+from glance.core.ports import Registry, Store, Stores
 from glance.core.service import ImageService
 from glance.registry.client import HttpRegistry
 from glance.store import StoreSet
 from glance.store.filesystem import FilesystemStore
+from glance.store.guard import Guard
+from glance.store.http import HttpStore
+from glance.store.s3 import S3Store
+from glance.store.swift import SwiftStore
+from glance.store.swift.account import Account, Login
 from glance.wsgi.faults import Faults
 from glance.wsgi.identify import Identify
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+MIB = 1024 * 1024
+NEEDED = {"s3": "s3_store_host", "swift": "swift_store_auth_address"}  # store → the option that makes it be there
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> "WSGIApplication":
@@ -35,7 +43,68 @@ def build(config: ApiConfig, *, registry: Registry | None = None, stores: Stores
 
 
 def _stores(config: ApiConfig) -> StoreSet:
-    stores = {"file": FilesystemStore(Path(config.filesystem_store_datadir))}
+    stores: dict[str, Store] = {"file": FilesystemStore(Path(config.filesystem_store_datadir))}
+    try:
+        if config.s3_store_host:
+            stores["s3"] = _s3_store(config)
+        if config.swift_store_auth_address:
+            stores["swift"] = _swift_store(config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if config.default_store not in stores:
-        raise ConfigError(f"default_store must be one of {', '.join(stores)}, not {config.default_store!r}")
-    return StoreSet(config.default_store, stores)
+        needed = NEEDED.get(config.default_store)
+        hint = f": it needs {needed}" if needed else f": expected one of {', '.join(('file', *NEEDED))}"
+        raise ConfigError(f"default_store is {config.default_store!r}, which is no store here{hint}")
+    return StoreSet(config.default_store, stores, [_http_store(config)])
+
+
+def _s3_store(config: ApiConfig) -> S3Store:
+    for name in ("s3_store_access_key", "s3_store_secret_key", "s3_store_bucket"):
+        _require(config, name, "s3_store_host")
+    return S3Store(
+        config.s3_store_host,
+        config.s3_store_access_key,
+        config.s3_store_secret_key,
+        config.s3_store_bucket,
+        create_bucket_on_put=config.s3_store_create_bucket_on_put,
+        large_object_size=config.s3_store_large_object_size,
+        large_object_chunk_size=config.s3_store_large_object_chunk_size,
+        region=config.s3_store_region_name or None,
+        bucket_url_format=config.s3_store_bucket_url_format,
+        cacert=config.s3_store_cacert or None,
+    )
+
+
+def _swift_store(config: ApiConfig) -> SwiftStore:
+    for name in ("swift_store_user", "swift_store_key", "swift_store_container"):
+        _require(config, name, "swift_store_auth_address")
+    login = Login(
+        address=config.swift_store_auth_address,
+        user=config.swift_store_user,
+        key=config.swift_store_key,
+        version=config.swift_store_auth_version,
+        region=config.swift_store_region or None,
+        cacert=config.swift_store_cacert or None,
+        insecure=config.swift_store_auth_insecure,
+    )
+    return SwiftStore(
+        Account(login),
+        container=config.swift_store_container,
+        create_container_on_put=config.swift_store_create_container_on_put,
+        large_object_size=config.swift_store_large_object_size * MIB,
+        large_object_chunk_size=config.swift_store_large_object_chunk_size * MIB,
+    )
+
+
+def _require(config: ApiConfig, name: str, because: str) -> None:
+    if not getattr(config, name):
+        raise ConfigError(f"{because} is set, so {name} must be, too")
+
+
+def _http_store(config: ApiConfig) -> HttpStore:
+    entries = (entry.strip() for entry in config.http_store_allowed_hosts.split(","))
+    try:
+        guard = Guard(entry for entry in entries if entry)
+    except ValueError as error:
+        raise ConfigError(f"http_store_allowed_hosts: {error}") from error
+    return HttpStore(guard, connect_timeout=config.http_store_connect_timeout, timeout=config.http_store_timeout)

@@ -82,6 +82,15 @@ class ReadStore(Protocol):
         """`length` bytes from `start` on; None: to the end. Raises BlobMissing, StoreDown."""
 
 
+class ExternalStore(ReadStore, Protocol):
+    """A place of third parties, whose locations users may name."""
+
+    def examine(self, location: str) -> int | None:
+        """Judge a location that a user names, and ask for the number of its bytes; None: not told.
+
+        Raises Invalid when it may not be used, or nothing is there."""
+
+
 class Store(ReadStore, Protocol):
     """A place that bytes can also be written to."""
 
@@ -105,6 +114,9 @@ class Stores(Protocol):
 
     def holding(self, location: str) -> ReadStore:
         """The store that a location can be read from. Raises UnknownStore."""
+
+    def external(self, location: str) -> ExternalStore:
+        """The store for a location that a user names: of a third party, never one of our own. Raises Invalid."""
 
     def keeping(self, location: str) -> Store | None:
         """The store that keeps these bytes as its own and may delete them; None: they are a third party's."""

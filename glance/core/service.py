@@ -34,10 +34,6 @@ LOG = logging.getLogger(__name__)
 
 FINISH_PAUSES = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0)  # seconds between the tries of an upload's last step
 
-# Bytes of third parties may be registered where they lie; everything else would name the server's own files
-# and objects (attacks on locations: CVE-2014-9493, CVE-2015-1195).
-EXTERNAL_SCHEMES = frozenset({"http", "https"})
-
 
 class ImageService:
     """`hashing_algorithm` is computed beside md5; `limit` is the most bytes of one image."""
@@ -116,13 +112,19 @@ class ImageService:
         """End a reservation whose upload cannot even begin. Raises WrongState when it is not queued."""
         self._registry.update(ctx, image_id, ImageChange(status=on_failure), expect=Status.QUEUED)
 
-    def activate(self, ctx: Context, image_id: str, location: str, *, change: ImageChange | None = None) -> Image:
-        """Make a queued image of bytes that already lie elsewhere, which are not fetched.
+    def register(self, ctx: Context, draft: Image, location: str) -> Image:
+        """Make an active image of bytes that lie elsewhere, which are not fetched. Its size is what their server
+        says; what the draft says, if the server says nothing. Raises Invalid, Duplicate."""
+        size = self._stores.external(location).examine(location)
+        size = draft.size if size is None else size
+        return self._registry.add(ctx, replace(draft, status=Status.ACTIVE, size=size, locations=(location,)))
 
-        Raises Invalid for a location that is not of a third party, WrongState when the image is not queued.
-        """
-        check_external(location)
+    def activate(self, ctx: Context, image_id: str, location: str, *, change: ImageChange | None = None) -> Image:
+        """Make a queued image of bytes that lie elsewhere, as register() does. Raises Invalid, WrongState."""
+        size = self._stores.external(location).examine(location)
         active = replace(change or ImageChange(), status=Status.ACTIVE, locations=(location,))
+        if size is not None:
+            active = replace(active, size=size)
         return self._registry.update(ctx, image_id, active, expect=Status.QUEUED)
 
     def get(self, ctx: Context, image_id: str) -> Image:
@@ -210,13 +212,3 @@ class ImageService:
             LOG.error("image %s stays %s: %s", image.id, Status.SAVING, failure)
             return False
         return True
-
-
-def check_external(location: str) -> None:
-    """Raises Invalid for a URL that may not be registered as the place of a third party's bytes."""
-    scheme, separator, rest = location.partition("://")
-    host = rest.partition("/")[0]
-    if not separator or scheme not in EXTERNAL_SCHEMES or not host:
-        raise Invalid("a location must be an http:// or https:// URL")
-    if "@" in host:
-        raise Invalid("a location must not hold a user name or a password")

@@ -40,8 +40,8 @@ _BY_STATUS: dict[int, type[GlanceError]] = {
 
 
 def status_of(error: GlanceError) -> int:
-    """The HTTP status of an error; 500 for one that is not in the table."""
-    return _STATUS.get(type(error), 500)
+    """The HTTP status of an error, or of the nearest kind of error in the table; 500 for others."""
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
 
 
 def error_from(status: int, reason: str | None, message: str) -> GlanceError:

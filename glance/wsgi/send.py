@@ -47,11 +47,10 @@ def send(request: Request, blob: Blob, *, total: int | None, span: Span | None =
     if span is not None:
         response.status_int = 206
         response.headers["Content-Range"] = f"bytes {span.start}-{span.start + span.length - 1}/{total}"
-    length = blob.size if blob.size is not None else (span.length if span is not None else total)
     wrapper = request.environ.get("wsgi.file_wrapper")
-    if blob.file is not None and wrapper is not None and length is not None:
+    if blob.file is not None and wrapper is not None and blob.size is not None:
         response.app_iter = wrapper(blob.file, BLOCK)
     else:
         response.app_iter = blob
-    response.content_length = length
+    response.content_length = blob.size  # None: the bytes are sent until they end, whatever was recorded
     return response

@@ -14,6 +14,7 @@ from glance.registry.db.engine import connect
 from glance.registry.db.migrate import prepare
 from glance.registry.db.sql import SqlRegistry
 from glance.server import build
+from tests.servers.web import Web, web_server
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -24,7 +25,8 @@ class Api:
     def __init__(self, registry: SqlRegistry, datadir: Path) -> None:
         self.registry = registry
         self.datadir = datadir
-        self.app = build(ApiConfig(filesystem_store_datadir=str(datadir)), registry=registry)
+        config = ApiConfig(filesystem_store_datadir=str(datadir), http_store_allowed_hosts="127.0.0.1")
+        self.app = build(config, registry=registry)
 
     def __call__(
         self,
@@ -70,6 +72,13 @@ class Api:
     def stored(self) -> list[str]:
         """The names of all files below the store's directory."""
         return sorted(path.name for path in self.datadir.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A server of third parties' images."""
+    with web_server() as server:
+        yield server
 
 
 @pytest.fixture

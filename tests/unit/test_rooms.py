@@ -20,6 +20,7 @@ ROOMS = {
     "glance.core": ("", ""),
     "glance.wire": ("core", ""),
     "glance.store": ("core", ""),
+    "glance.store.swift": ("core store", "keystoneauth1 requests swiftclient urllib3"),
     "glance.wsgi": ("core wire", "webob"),
     "glance.api.classic": ("core wire wsgi", "webob"),
     "glance.registry": ("", ""),

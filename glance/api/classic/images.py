@@ -10,7 +10,7 @@ from glance.api.classic import shapes
 from glance.core import values
 from glance.core.errors import Invalid, NotFound, WrongState
 from glance.core.image import UNSET, Image, ImageChange, Query, Status, Visibility
-from glance.core.service import ImageService, check_external
+from glance.core.service import ImageService
 from glance.wire import classic
 from glance.wsgi.body import has_body, source_of
 from glance.wsgi.identify import context_of
@@ -47,8 +47,7 @@ class Images:
         if has_body(request):
             image = self._upload(request, self._service.reserve(ctx, draft), ImageChange())
         elif location is not None:
-            check_external(location)
-            image = self._service.activate(ctx, self._service.reserve(ctx, draft).id, location)
+            image = self._service.register(ctx, draft, location)
         else:
             image = self._service.reserve(ctx, draft)
         # The steps from queued to active are one creation to the client, not updates.

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of third parties, read where they lie: a ReadStore for http:// and https:// URLs.
+
+Uses http.client, because the connection must go to the very address that the guard has judged, with the name kept
+for the Host header and for TLS.
+"""
+
+import http.client
+import logging
+import re
+import socket
+import ssl
+from contextlib import suppress
+from urllib.parse import urljoin
+
+from glance.core.errors import BlobMissing, Invalid, StoreDown
+from glance.store.blob import StreamBlob
+from glance.store.guard import Guard, Target
+
+LOG = logging.getLogger(__name__)
+
+MAX_HOPS = 5  # redirects that are followed
+BLOCK = 256 * 1024  # bytes read at a time
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+GONE = frozenset({404, 410})
+HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "glance", "Connection": "close"}
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class HttpStore:
+    """`timeout` is the number of seconds without a byte after which a server counts as down."""
+
+    schemes = frozenset({"http", "https"})
+
+    def __init__(self, guard: Guard, *, connect_timeout: float = 5, timeout: float = 30) -> None:
+        self._guard = guard
+        self._tls = ssl.create_default_context()
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+
+    def examine(self, location: str) -> int | None:
+        """Judge a URL that a user wants to register, and ask for its size; None: not told.
+
+        Raises Invalid, also when nothing is there or nobody answers: in one text, so that nobody can search a
+        network by it.
+        """
+        try:
+            answer = self._ask("HEAD", location, {})
+        except (BlobMissing, StoreDown) as error:
+            LOG.warning("a location is refused: %s", error)
+            raise Invalid("this location does not answer as an image would") from error
+        answer.close()
+        return _announced(answer)
+
+    def open(self, location: str, *, start: int = 0, length: int | None = None) -> StreamBlob:
+        """As core/ports.py has it; Invalid for a URL that may not be fetched (any more).
+
+        A server that ignores Range is read from its beginning.
+        """
+        whole = start == 0 and length is None
+        last = "" if length is None else str(start + length - 1)
+        answer = self._ask("GET", location, {} if whole else {"Range": f"bytes={start}-{last}"})
+        try:
+            if answer.status == 206:
+                size, total = _announced(answer), _total_of_part(answer, start)
+                if size is None or (length is not None and size != length):
+                    raise StoreDown("the server sends another part than it was asked for")
+            else:
+                total = _announced(answer)
+                if total is not None and start > total:
+                    raise BlobMissing("the server of the image has fewer bytes than the image")
+                _skip(answer, start)
+                size = length if length is not None else None if total is None else max(total - start, 0)
+            return StreamBlob(answer.read, size=size, total=total, close=answer.close)
+        except BaseException:
+            answer.close()
+            raise
+
+    def _ask(self, method: str, location: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+        """A good answer, after some redirects, each judged anew. Raises Invalid, BlobMissing, StoreDown."""
+        for _ in range(MAX_HOPS + 1):
+            answer = self._exchange(self._guard.judge(location), method, headers)
+            if answer.status in REDIRECTS and answer.headers.get("Location"):
+                location = urljoin(location, answer.headers["Location"])
+                answer.close()
+                continue
+            if answer.status == 200 or (answer.status == 206 and "Range" in headers):
+                return answer
+            answer.close()
+            if answer.status in GONE:
+                raise BlobMissing("the server of the image has it no more")
+            raise StoreDown(f"the server of the image answered {answer.status}")
+        raise StoreDown(f"the server of the image redirects more than {MAX_HOPS} times")
+
+    def _exchange(self, target: Target, method: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(target.host, target.port)
+        try:
+            with self._connected(target) as sock:
+                connection.sock = sock
+                connection.request(method, target.path, headers=HEADERS | {"Host": _authority(target)} | headers)
+                # The answer reads from a file of its own on the socket, which its close() closes at last.
+                return connection.getresponse()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise StoreDown(f"the server of the image does not answer: {type(error).__name__}") from error
+
+    def _connected(self, target: Target) -> socket.socket:
+        sock = socket.create_connection((target.address, target.port), self._connect_timeout)
+        try:
+            if target.scheme == "https":
+                sock = self._tls.wrap_socket(sock, server_hostname=target.host)
+            sock.settimeout(self._timeout)
+        except BaseException:
+            with suppress(OSError):
+                sock.close()
+            raise
+        return sock
+
+
+def _authority(target: Target) -> str:
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return host if target.port == {"http": 80, "https": 443}[target.scheme] else f"{host}:{target.port}"
+
+
+def _announced(answer: http.client.HTTPResponse) -> int | None:
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if _LENGTH.fullmatch(text) else None
+
+
+def _total_of_part(answer: http.client.HTTPResponse, start: int) -> int | None:
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if found is None or int(found[1]) != start:
+        raise StoreDown("the server sends another part than it was asked for")
+    return None if found[3] is None else int(found[3])
+
+
+def _skip(answer: http.client.HTTPResponse, count: int) -> None:
+    try:
+        while count:
+            block = answer.read(min(count, BLOCK))
+            if not block:
+                raise StoreDown("the server of the image broke off")
+            count -= len(block)
+    except (OSError, http.client.HTTPException) as error:
+        raise StoreDown("the server of the image broke off") from error

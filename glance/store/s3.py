@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image bytes as objects in one bucket of Amazon S3, or of a server that speaks its protocol.
+
+A location is s3://bucket/name and nothing else: keys and addresses come from the configuration, so they can
+change without a change of data. Small images are one request, larger ones a multipart upload whose parts are
+sent side by side (parts.py) and that is aborted when anything goes wrong.
+"""
+
+import logging
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from glance.core.errors import BlobMissing, Duplicate, StoreDown
+from glance.core.ports import Source, Threads
+from glance.store import s3client
+from glance.store.blob import StreamBlob
+from glance.store.parts import MIB, Buffers, Parts
+from glance.store.s3client import DEFAULT_REGION, Account, code_of
+
+LOG = logging.getLogger(__name__)
+
+LEAST_PART = 5  # MiB: S3's limit for all parts but the last
+ABORT_PAUSES = (0, 2, 5)  # seconds before each attempt to abort; botocore retries each on its own
+MARK = "glance-upload"  # metadata of an object by which its upload knows it
+
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
+_BUCKET = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{1,254}", re.ASCII)
+_LOCATION = re.compile(rf"s3://({_BUCKET.pattern})/({_NAME.pattern})", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)", re.ASCII)
+
+
+class S3Store:
+    """A Store on a bucket. Raises ValueError for arguments that cannot be.
+
+    `host` is a URL, or a name that is reached by https; `cacert` a file of certificates to trust instead of the
+    usual ones; `bucket_url_format` where the bucket's name stands: in the `path`, in the host's name (`virtual`),
+    or wherever it fits (`auto`). Images of more than `large_object_size` MiB go in parts of
+    `large_object_chunk_size` MiB, and so do those that are larger than one part: no more is held in memory than
+    `parallel` parts of one image and `buffered` parts of all. `read_timeout`: seconds between two signs of life
+    of the server.
+    """
+
+    schemes = frozenset({"s3"})
+
+    def __init__(
+        self,
+        host: str,
+        access_key: str,
+        secret_key: str,
+        bucket: str,
+        *,
+        create_bucket_on_put: bool = False,
+        large_object_size: int = 100,
+        large_object_chunk_size: int = 10,
+        region: str | None = None,
+        bucket_url_format: str = "auto",
+        cacert: str | None = None,
+        parallel: int = 4,
+        buffered: int = 32,
+        read_timeout: float = 60,
+    ) -> None:
+        if not _BUCKET.fullmatch(bucket):
+            raise ValueError(f"not a name for a bucket: {bucket!r}")
+        if bucket_url_format not in ("auto", "path", "virtual"):
+            raise ValueError(f"the format of a bucket's URL is auto, path or virtual, not {bucket_url_format!r}")
+        if large_object_chunk_size < LEAST_PART:
+            raise ValueError(f"a part has at least {LEAST_PART} MiB, not {large_object_chunk_size}")
+        self._account = Account(host, access_key, secret_key, region, bucket_url_format, cacert, read_timeout)
+        self._bucket = bucket
+        self._create_bucket = create_bucket_on_put
+        self._largest_whole = large_object_size * MIB
+        self._part_size = large_object_chunk_size * MIB
+        self._parallel = parallel
+        self._buffers = Buffers(buffered * self._part_size)
+        self._connecting = threading.Lock()
+        self._client: Any = None
+
+    def prepare(self) -> None:
+        """Load botocore and make the client, which takes some tenths of a second, before the first request does.
+
+        Raises StoreDown when the configuration cannot be used."""
+        with self._translated("prepare"):
+            self._connected()
+
+    def put(self, name: str, source: Source, *, size: int | None) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a name for an object: {name!r}")
+        parts = Parts(source, size=size, part_size=self._part_size, parallel=self._parallel, buffers=self._buffers)
+        with self._translated("write"), parts:
+            upload = _Upload(self._connected(), self._bucket, name, source.threads)
+            data = parts.whole(self._largest_whole)
+            if data is not None:
+                self._in_bucket(lambda: upload.send_whole(data))
+            else:
+                upload.send_parts(parts, self._in_bucket(upload.begin))
+        return f"s3://{self._bucket}/{name}"
+
+    def open(self, location: str, *, start: int = 0, length: int | None = None) -> StreamBlob:
+        place = _place(location)
+        wanted: dict[str, str] = {}
+        if start or length is not None:
+            wanted["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
+        with self._translated("read"):
+            client = self._connected()
+            if length == 0:
+                return _empty(client, place)
+            try:
+                answer = client.get_object(**place, **wanted)
+            except s3client.errors() as error:
+                if code_of(error) == "InvalidRange":  # it begins behind the end, or there is no byte at all
+                    return _empty(client, place)
+                raise
+        body, size = answer["Body"], int(answer["ContentLength"])
+        total = size
+        if wanted:
+            found = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
+            if found is None or int(found[1]) != start:
+                body.close()
+                LOG.error("S3, read: asked for %s, got %s", wanted["Range"], answer.get("ContentRange"))
+                raise StoreDown("the S3 server sends another part than it was asked for")
+            total = int(found[2])
+        return StreamBlob(body.read, size=size, total=total, close=body.close, errors=s3client.read_errors())
+
+    def delete(self, location: str) -> None:
+        try:
+            with self._translated("delete"):
+                self._connected().delete_object(**_place(location))
+        except BlobMissing as gone:
+            LOG.warning("nothing to delete: %s", gone)
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            with self._connecting:
+                if self._client is None:
+                    self._client = s3client.connect(self._account)
+        return self._client
+
+    def _in_bucket(self, deed: Callable[[], Any]) -> Any:
+        """Do it; if the bucket is missing and may be made, make it and do it again."""
+        try:
+            return deed()
+        except s3client.errors() as error:
+            if code_of(error) != "NoSuchBucket" or not self._create_bucket:
+                raise
+        LOG.info("S3: making the bucket %s", self._bucket)
+        settings: dict[str, Any] = {}
+        if self._account.region not in (None, "", DEFAULT_REGION):
+            settings["CreateBucketConfiguration"] = {"LocationConstraint": self._account.region}
+        try:
+            self._connected().create_bucket(Bucket=self._bucket, **settings)
+        except s3client.errors() as error:
+            if code_of(error) != "BucketAlreadyOwnedByYou":
+                raise
+        return deed()
+
+    @contextmanager
+    def _translated(self, verb: str) -> Iterator[None]:
+        """botocore's errors → GlanceError. The cause goes to the log, without keys; not on with the error, whose
+        text and traceback are not ours to promise anything about."""
+        try:
+            yield
+        except ValueError as error:  # before any request: botocore about its options
+            if self._client is not None:
+                raise
+            LOG.error("S3, %s: %s", verb, self._account.without_secrets(str(error)))
+            raise StoreDown("the S3 store of this server is not configured well") from None
+        except s3client.errors() as error:
+            LOG.error("S3, %s: %s", verb, self._account.without_secrets(f"{type(error).__name__}: {error}"))
+            raise s3client.translated(error) from None
+
+
+class _Upload:
+    """One object on its way. Nobody sees it before its commit, and nothing is left when that fails."""
+
+    def __init__(self, client: Any, bucket: str, name: str, threads: Threads) -> None:
+        self._client = client
+        self._place = {"Bucket": bucket, "Key": name}
+        self._threads = threads
+        self._mark = secrets.token_hex(16)
+
+    def send_whole(self, data: bytes) -> None:
+        """All in one request, of which S3 keeps all or nothing."""
+        sha256 = s3client.sha256_of(data, self._threads)
+        self._commit(
+            lambda **condition: self._client.put_object(
+                **self._place, **condition, Body=s3client.Body(data, sha256), Metadata={MARK: self._mark}
+            )
+        )
+
+    def begin(self) -> str:
+        """The name of a new multipart upload."""
+        try:
+            answer = self._client.create_multipart_upload(**self._place, Metadata={MARK: self._mark})
+        except s3client.errors() as error:
+            if s3client.lost_answer(error):
+                self._abort_others("")
+            raise
+        upload_id = str(answer["UploadId"])
+        if answer["ResponseMetadata"].get("RetryAttempts"):
+            self._abort_others(upload_id)
+        return upload_id
+
+    def send_parts(self, parts: Parts, upload_id: str) -> None:
+        upload = self._place | {"UploadId": upload_id}
+
+        def send(number: int, data: bytes) -> dict[str, object]:
+            body = s3client.Body(data, s3client.sha256_of(data, self._threads))
+            answer = self._client.upload_part(**upload, PartNumber=number, Body=body)
+            return {"PartNumber": number, "ETag": answer["ETag"]}
+
+        try:
+            sent = {"Parts": parts.send(send)}
+            self._commit(
+                lambda **condition: self._client.complete_multipart_upload(
+                    **upload, **condition, MultipartUpload=sent
+                )
+            )
+        except BaseException:
+            self._abort(upload)
+            raise
+
+    def _commit(self, deed: Callable[..., object]) -> None:
+        """The request that makes the object visible; never over another object.
+
+        Servers that know no If-None-Match are asked without it, and those that ignore it have at least been
+        asked just before. When an answer is lost, the request is repeated and may find its own object.
+        """
+        if self._found() is not None:
+            raise Duplicate("the store holds bytes of that name already")
+        try:
+            try:
+                deed(IfNoneMatch="*")
+            except s3client.errors() as error:
+                if code_of(error) != "NotImplemented":
+                    raise
+                deed()
+        except s3client.errors() as error:
+            if not self._is_ours():
+                raise
+            LOG.warning("S3: an object is complete, although its upload failed: %s", type(error).__name__)
+
+    def _found(self) -> dict[str, Any] | None:
+        """What stands at our place. Without the right to list, S3 says "denied" where nothing is."""
+        try:
+            answer: dict[str, Any] = self._client.head_object(**self._place)
+        except s3client.errors() as error:
+            if code_of(error) in ("NoSuchKey", "NoSuchBucket", "AccessDenied"):
+                return None
+            raise
+        return answer
+
+    def _is_ours(self) -> bool:
+        try:
+            found = self._found() or {}
+        except s3client.errors():
+            return False
+        return bool(found.get("Metadata", {}).get(MARK) == self._mark)
+
+    def _abort_others(self, upload_id: str) -> None:
+        """Uploads of our object that were begun when an answer was lost: nobody knows their names."""
+        bucket, key = self._place["Bucket"], self._place["Key"]
+        try:
+            found = self._client.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
+            for other in found:
+                if other["Key"] == key and other["UploadId"] != upload_id:
+                    self._client.abort_multipart_upload(**self._place, UploadId=other["UploadId"])
+        except s3client.errors() as error:
+            LOG.warning("S3: an empty upload of %s may be left: %s", key, type(error).__name__)
+
+    def _abort(self, upload: dict[str, str]) -> None:
+        for pause in ABORT_PAUSES:
+            time.sleep(pause)
+            try:
+                self._client.abort_multipart_upload(**upload)
+                break
+            except s3client.errors() as error:
+                if code_of(error) == "NoSuchUpload":
+                    break
+                LOG.warning("S3: an upload is not aborted yet: %s", type(error).__name__)
+        else:
+            LOG.error("S3: parts of the unfinished upload %s of %s are left", upload["UploadId"], upload["Key"])
+            return
+        try:
+            if self._is_ours():  # its end was answered too late, when we had given it up
+                self._client.delete_object(**self._place)
+        except s3client.errors() as error:
+            LOG.error("S3: the object %s is left of a failed upload: %s", upload["Key"], type(error).__name__)
+
+
+def _place(location: str) -> dict[str, str]:
+    """Bucket and key of one of our own locations; anything else, such as one with keys in it, names no image."""
+    found = _LOCATION.fullmatch(location)
+    if found is None:
+        raise BlobMissing("the location is none of the S3 store")
+    return {"Bucket": found[1], "Key": found[2]}
+
+
+def _empty(client: Any, place: dict[str, str]) -> StreamBlob:
+    total = int(client.head_object(**place)["ContentLength"])
+    return StreamBlob(lambda size: b"", size=0, total=total, close=lambda: None)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image bytes as objects in one container of an OpenStack Swift.
+
+An image is one object; above `large_object_size`, or when its size is not known and it does not fit into one
+part, it is segments, and a static manifest that is written last:
+
+    <image>                      the object, or the manifest
+    <image>/<upload>/00000001    a segment; <upload> is a random word, another one for each upload
+    <image>/<upload>/list-0001   a manifest of segments, where one manifest cannot hold them all
+
+So all that belongs to an image lies under its name, and two uploads never share a segment. Locations are
+swift://container/image and hold neither host nor user nor key: those may change without touching a record.
+"""
+
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote, unquote
+
+from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, StoreDown
+from glance.core.ports import Source
+from glance.store.blob import StreamBlob
+from glance.store.parts import BLOCK, MIB, Buffers, Parts
+from glance.store.swift.account import Account, Body, Login
+from glance.store.swift.container import Container, Piece
+
+__all__ = ["Account", "Login", "SwiftStore"]
+
+LOG = logging.getLogger(__name__)
+
+SMALL = 8 * MIB  # bytes; up to here an object is held in memory, so that it can be sent again
+MANIFEST = 1000  # segments in one manifest: what Swift allows unless configured otherwise
+UPLOAD = "X-Object-Meta-Glance-Upload"  # whose object it is, should an answer be lost
+
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})", re.ASCII)
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
+
+
+class SwiftStore:
+    """A Store in a Swift. All sizes are in bytes; `parallel` is how many segments of an image travel at once.
+
+    Segments wait in memory, in `buffers`, which may be shared with other stores. Never to overwrite is Swift's
+    promise for `If-None-Match: *`, which it judges when a PUT begins. So the one PUT that makes an image visible
+    is short; where it is not, the store looks once more before it sends the last bytes.
+    """
+
+    schemes = frozenset({"swift"})
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        container: str = "glance",
+        create_container_on_put: bool = False,
+        large_object_size: int = 5120 * MIB,
+        large_object_chunk_size: int = 200 * MIB,
+        parallel: int = 4,
+        buffers: Buffers | None = None,
+        small: int = SMALL,
+        manifest: int = MANIFEST,
+    ) -> None:
+        """Raises ValueError for a container that Swift cannot have, and for sizes below 1."""
+        if min(large_object_size, large_object_chunk_size, parallel) < 1:
+            raise ValueError("swift_store_large_object_size and swift_store_large_object_chunk_size start at 1")
+        self._container = Container(account, container, parallel=parallel)
+        self._create = create_container_on_put
+        self._large = large_object_size
+        self._chunk = min(large_object_chunk_size, large_object_size)
+        self._parallel = parallel
+        self._buffers = buffers or Buffers(2 * max(large_object_chunk_size, small))
+        self._small = small
+        self._manifest = manifest
+        self._left: set[str] = set()  # segments of broken uploads that could not be deleted yet
+        self._unclear: set[tuple[str, str]] = set()  # (object, upload) that may exist though the upload failed
+
+    def put(self, name: str, source: Source, *, size: int | None) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a name for an object: {name!r}")
+        self._container.prepare(create=self._create)
+        self._sweep()
+        if self._container.head(name) is not None:
+            raise Duplicate("the store holds bytes of that name already")
+        upload = secrets.token_hex(8)
+        if size is not None and self._small < size <= self._large:
+            self._stream(name, upload, source, size)
+        else:
+            fits = size is not None and size <= min(self._small, self._large)
+            part_size = max(self._small, 1) if fits else self._chunk
+            with Parts(
+                source, size=size, part_size=part_size, parallel=self._parallel, buffers=self._buffers
+            ) as parts:
+                self._cut(name, upload, source, parts)
+        return f"swift://{quote(self._container.name, safe='')}/{name}"
+
+    def open(self, location: str, *, start: int = 0, length: int | None = None) -> StreamBlob:
+        name = self._name(location)
+        if length == 0:  # no Range can say so
+            return self._nothing(name)
+        last = "" if length is None else str(start + length - 1)
+        answer = self._container.get(name, {"Range": f"bytes={start}-{last}"} if start or last else {})
+        try:
+            if answer.status == 416:  # there is nothing from `start` on
+                return self._nothing(name, answer.headers)
+            size = _length(answer.headers)
+            begins, total = 0, size
+            if answer.status == 206:
+                part = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+                begins, total = (int(part[1]), int(part[2])) if part else (-1, 0)
+            if begins != start or size != min(total - start, length or total):
+                raise StoreDown("Swift sent another part than it was asked for")
+            blob = StreamBlob(answer.read, size=size, total=total, close=answer.close)
+        except BaseException:
+            answer.close()
+            raise
+        return blob
+
+    def delete(self, location: str) -> None:
+        """The manifest goes last, so that a delete that failed can be tried again and finds the rest."""
+        try:
+            name = self._name(location)
+        except BlobMissing as gone:
+            LOG.warning("nothing to delete: %s", gone)
+            return
+        found = self._container.head(name)
+        names = set(self._container.listed(f"{name}/"))
+        if found is not None and found.get("X-Static-Large-Object", "").lower() == "true":
+            names |= self._container.segments(name)
+        self._container.delete_all(names)
+        self._container.delete(name)
+        self._sweep()
+
+    def _name(self, location: str) -> str:
+        """The object of one of our own locations; anything else names no image, wherever it points."""
+        container, _, name = location.removeprefix("swift://").partition("/")
+        known = location.startswith("swift://") and unquote(container) == self._container.name
+        if not known or not _NAME.fullmatch(name):
+            raise BlobMissing("the location is outside of swift_store_container")
+        return name
+
+    def _nothing(self, name: str, headers: Mapping[str, str] | None = None) -> StreamBlob:
+        """No bytes of an object. `headers` are those of an answer 416, which may tell how many it has."""
+        told = _UNSATISFIED.fullmatch((headers or {}).get("Content-Range", ""))
+        if told is not None:
+            total = int(told[1])
+        else:
+            found = self._container.head(name)
+            if found is None:
+                raise BlobMissing("Swift has no such bytes")
+            total = _length(found)
+        return StreamBlob(lambda size: b"", size=0, total=total, close=lambda: None)
+
+    def _stream(self, name: str, upload: str, source: Source, size: int) -> None:
+        """One object, as its bytes come. It cannot be sent again, and begins to exist with its last byte."""
+        digest = hashlib.md5(usedforsecurity=False)
+        lane = source.threads.lane(digest.update)
+        complete = False
+
+        def blocks() -> Iterator[bytes]:
+            nonlocal complete
+            held, count = b"", 0
+            while block := source.read(BLOCK):
+                count += len(block)
+                if count > size:
+                    break
+                if held:
+                    yield held
+                lane.put(block)
+                held = block
+            if count != size:
+                raise Mismatch(f"{size} bytes were announced, {'more' if count > size else count} came")
+            lane.finish()
+            if self._container.head(name) is not None:
+                raise Duplicate("the store holds bytes of that name already")
+            complete = True
+            yield held
+
+        try:
+            headers = {"If-None-Match": "*", UPLOAD: upload}
+            answer = self._container.put(name, Body(blocks(), size), headers)
+            if answer.get("Etag", "").strip('"') != digest.hexdigest():
+                raise StoreDown("Swift has other bytes than were sent")
+        except BaseException:
+            if complete:
+                self._withdraw(name, upload)
+            raise
+        finally:
+            lane.abandon()
+
+    def _cut(self, name: str, upload: str, source: Source, parts: Parts) -> None:
+        """One object that is held in memory, or segments and their manifest."""
+        data = parts.whole(self._large)
+        if data is not None:
+            self._commit(name, upload, data, source.threads.call(_md5, data))
+            return
+        del data
+        sent: list[str] = []  # also what may have arrived although it failed
+
+        def send(number: int, data: bytes) -> Piece:
+            piece = Piece(f"{name}/{upload}/{number:08d}", source.threads.call(_md5, data), len(data))
+            sent.append(piece.name)
+            self._container.put(piece.name, data, {"ETag": piece.etag})
+            return piece
+
+        try:
+            pieces = parts.send(send)
+            if len(pieces) > self._manifest:
+                groups = [pieces[at : at + self._manifest] for at in range(0, len(pieces), self._manifest)]
+                pieces = []
+                for number, group in enumerate(groups, 1):
+                    piece = Piece(f"{name}/{upload}/list-{number:04d}", _joined(group), sum(p.size for p in group))
+                    sent.append(piece.name)
+                    body = self._container.manifest(group)
+                    self._container.put(piece.name, body, {"ETag": piece.etag}, "multipart-manifest=put")
+                    pieces.append(piece)
+            self._commit(name, upload, self._container.manifest(pieces), _joined(pieces), "multipart-manifest=put")
+        except BaseException:
+            self._discard(sent)
+            raise
+
+    def _commit(self, name: str, upload: str, body: bytes, etag: str, query: str = "") -> None:
+        """The PUT that makes the image visible. Of a Swift without `slo` the etag of a manifest is refused."""
+        try:
+            self._container.put(name, body, {"If-None-Match": "*", UPLOAD: upload, "ETag": etag}, query)
+        except Duplicate:
+            found = self._container.head(name)
+            if found is None or found.get(UPLOAD) != upload:
+                raise
+            # It is ours: an earlier try had arrived, and only its answer was lost.
+        except BaseException:
+            self._withdraw(name, upload)
+            raise
+
+    def _withdraw(self, name: str, upload: str) -> None:
+        """Delete the object if it is this upload's; what cannot be done now is done by _sweep()."""
+        try:
+            found = self._container.head(name)
+            if found is not None and found.get(UPLOAD) == upload:
+                self._container.delete(name)
+        except GlanceError:
+            LOG.error("swift store: an object of a broken upload may remain until Swift answers: %s", name)
+            self._unclear.add((name, upload))
+
+    def _discard(self, names: list[str]) -> None:
+        """Delete segments; what cannot be done now is done by _sweep()."""
+        try:
+            self._container.delete_all(names)
+        except GlanceError:
+            LOG.error("swift store: up to %d segments of a broken upload remain until Swift answers", len(names))
+            self._left.update(names)
+
+    def _sweep(self) -> None:
+        """Delete what broken uploads left while Swift did not answer."""
+        if self._unclear:
+            unclear, self._unclear = self._unclear, set()
+            for name, upload in unclear:
+                self._withdraw(name, upload)
+        if self._left:
+            left, self._left = self._left, set()
+            self._discard(sorted(left))
+
+
+def _length(headers: Mapping[str, str]) -> int:
+    text = headers.get("Content-Length", "")
+    if not _LENGTH.fullmatch(text):
+        raise StoreDown("Swift does not tell how long an object is")
+    return int(text)
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _joined(pieces: list[Piece]) -> str:
+    """The etag that Swift gives to what a manifest holds."""
+    return _md5("".join(piece.etag for piece in pieces).encode())

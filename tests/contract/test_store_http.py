@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store of third parties' images, against a web server that is not always honest."""
+
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from glance.core.errors import BlobMissing, Invalid, StoreDown
+from glance.store.guard import Guard
+from glance.store.http import HttpStore
+from tests.functional.debian import program
+from tests.servers.web import DATA, Web, web_server
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def store() -> HttpStore:
+    return HttpStore(Guard(["127.0.0.1"]), timeout=1)
+
+
+def read(store: HttpStore, url: str, **span: int | None) -> bytes:
+    blob = store.open(url, **span)
+    try:
+        data = b"".join(blob)
+        assert blob.size in (None, len(data))
+        assert blob.total in (None, len(DATA))
+        return data
+    finally:
+        blob.close()
+
+
+@pytest.mark.parametrize("path", ["ranged", "whole", "chunked"])
+@pytest.mark.parametrize(("start", "length"), [
+    (0, None), (0, 1), (0, len(DATA)), (1, 2), (len(DATA) - 1, 1), (300_000, 400_000), (500_000, None), (len(DATA) - 1, None),
+])  # fmt: skip
+def test_bytes_with_and_without_range(store, web, path, start, length):
+    end = None if length is None else start + length
+    assert read(store, web.url(path), start=start, length=length) == DATA[start:end]
+
+
+def test_a_range_is_asked_for_and_passed_through(store, web):
+    read(store, web.url("ranged"), start=10, length=5)
+    assert web.requests[-1][2]["Range"] == "bytes=10-14"
+
+
+def test_the_size_is_asked_by_head(store, web):
+    assert store.examine(web.url("whole")) == len(DATA)
+    assert store.examine(web.url("chunked")) is None
+    assert [request[0] for request in web.requests] == ["HEAD", "HEAD"]
+
+
+@pytest.mark.parametrize("path", ["nothing", "gone"])
+def test_what_is_not_there(store, web, path):
+    with pytest.raises(BlobMissing):
+        store.open(web.url(path))
+
+
+@pytest.mark.parametrize(
+    "path", ["broken", "silent", "nonsense", "hops?n=6", "to?url=/to?url=/x&status=304", "ranged?shift=1"]
+)
+def test_a_server_that_does_not_do_its_work(store, web, path):
+    with pytest.raises(StoreDown):
+        store.open(web.url(path), start=1)
+
+
+def test_nobody_there(store):
+    with pytest.raises(StoreDown):
+        store.open("http://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("path", ["cut", "stalls"])
+@pytest.mark.parametrize("start", [0, 700_000])
+def test_bytes_that_break_off_are_no_end(store, web, path, start):
+    began = time.monotonic()
+    with pytest.raises(StoreDown):
+        read(store, web.url(path), start=start)
+    assert time.monotonic() - began < 5
+
+
+def test_a_beginning_behind_the_end(store, web):
+    with pytest.raises(BlobMissing):
+        store.open(web.url("whole"), start=len(DATA) + 1)
+
+
+def test_an_object_of_another_size_is_told(store, web):
+    assert store.examine(web.url("grows")) != store.open(web.url("grows")).total
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_followed(store, web, status):
+    assert read(store, web.url(f"to?status={status}&url=/ranged"), start=7, length=3) == DATA[7:10]
+    assert read(store, web.url("hops?n=5")) == DATA
+
+
+@pytest.mark.parametrize("way", ["to?url={}", "to?url=/to?url={}", "to?status=308&url={}"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://127.0.0.2:{}/whole",
+        "//127.0.0.2:{}/whole",
+        "http://2130706434:{}/",
+        "file:///etc/passwd",
+        "http://[::1]:{}/",
+    ],
+)
+def test_a_redirect_to_where_nobody_may_go_is_not_followed(store, web, way, place):
+    with web_server() as canary:
+        with pytest.raises(Invalid):
+            store.open(web.url(way.format(place.format(canary.server_port))))
+        assert canary.requests == []
+
+
+def test_nothing_is_sent_on_that_was_not_for_the_next_server(store, web):
+    read(store, web.url("to?url=/ranged"))
+    assert {name.lower() for name in web.requests[-1][2]} == {
+        "host",
+        "accept",
+        "accept-encoding",
+        "user-agent",
+        "connection",
+    }
+
+
+@pytest.mark.parametrize("url", [
+    "http://127.0.0.1:{}/", "http://localhost:{}/", "http://2130706433:{}/", "http://127.1:{}/", "http://[::ffff:127.0.0.1]:{}/",
+    "http://0.0.0.0:{}/", "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/", "http://x@127.0.0.1:{}/",
+])  # fmt: skip
+def test_by_default_nothing_inside_is_reached_and_one_text_says_so(web, url):
+    closed = HttpStore(Guard())
+    for call in (closed.examine, closed.open):
+        with pytest.raises(Invalid):
+            call(url.format(web.server_port))
+    assert web.requests == []
+
+
+def test_an_open_port_and_a_closed_one_cannot_be_told_apart(store, web):
+    texts = set()
+    for url in (web.url("nothing"), web.url("broken"), web.url("nonsense"), web.url("silent"), "http://127.0.0.1:1/"):
+        with pytest.raises(Invalid) as refused:
+            store.examine(url)
+        texts.add(str(refused.value))
+    assert len(texts) == 1
+
+
+def test_the_names_address_is_judged_and_used(store, web, monkeypatch):
+    """A name that resolves to another address the second time gets no second time."""
+    answers = iter(["127.0.0.1", "127.0.0.2"])
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *rest: object, **options: object) -> object:
+        return real(next(answers) if host == "rebinding.example" else host, port, *rest, **options)
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    assert read(store, f"http://rebinding.example:{web.server_port}/whole") == DATA
+    assert web.requests[-1][2]["Host"] == f"rebinding.example:{web.server_port}"
+
+
+def test_a_server_with_a_certificate_of_its_own_is_not_believed(store, tmp_path):
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = [
+        program("openssl", "openssl"),
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    with Web() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        with pytest.raises(StoreDown):
+            store.open(f"https://127.0.0.1:{server.server_port}/whole")
+        server.shutdown()
+        thread.join()
+        assert server.requests == []

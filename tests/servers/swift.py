@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real OpenStack Swift on the loopback address: one device, one replica. Its proxy speaks S3, too."""
+
+import os
+import pwd
+import secrets
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.functional.debian import program
+from tests.servers.environments import environment
+from tests.servers.processes import START_TIMEOUT, Processes, free_port
+
+VERSION = "2.38.0"
+BACKENDS = ("account", "container", "object")
+
+# What `swift-ring-builder NAME.builder create 4 1 0`, `add` and `rebalance` do, for three rings in one process.
+RINGS = """\
+import sys
+from swift.common.ring import RingBuilder
+for name, port in zip(("account", "container", "object"), sys.argv[1:], strict=True):
+    builder = RingBuilder(4, 1, 0)
+    builder.add_dev({"region": 1, "zone": 1, "ip": "127.0.0.1", "port": int(port), "device": "d1", "weight": 1})
+    builder.rebalance()
+    builder.get_ring().save(f"{name}.ring.gz")
+"""
+
+HASHES = """\
+[swift-hash]
+swift_hash_path_prefix = tests
+swift_hash_path_suffix = tests
+"""
+
+COMMON = """\
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+user = {user}
+swift_dir = {folder}
+devices = {devices}
+mount_check = false
+fallocate_reserve = 0
+log_address = {folder}/no-syslog
+"""
+
+BACKEND = """
+[pipeline:main]
+pipeline = {name}-server
+
+[app:{name}-server]
+use = egg:swift#{name}
+recon_cache_path = {folder}
+"""
+
+# s3api stands before tempauth. The limit of one byte for parts keeps tests of multipart uploads small. Segments of
+# less than 1 MiB would be read at one a second. A Swift server that failed ten times would be left alone for a
+# minute: with one device, tests of failures would end there.
+PROXY = """
+[pipeline:main]
+pipeline = catch_errors cache s3api tempauth slo dlo proxy-server
+
+[filter:catch_errors]
+use = egg:swift#catch_errors
+
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:{memcached_port}
+
+[filter:s3api]
+use = egg:swift#s3api
+location = us-east-1
+min_segment_size = 1
+
+[filter:tempauth]
+use = egg:swift#tempauth
+user_test_tester = {key} .admin
+
+[filter:slo]
+use = egg:swift#slo
+rate_limit_under_size = 0
+
+[filter:dlo]
+use = egg:swift#dlo
+
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+error_suppression_limit = 1000000
+"""
+
+
+class Swift:
+    """A running Swift, and what its clients need to know."""
+
+    user = "test:tester"  # account "test"; also the S3 access key
+    host = "127.0.0.1"
+    region = "us-east-1"  # of S3
+
+    def __init__(self, folder: Path) -> None:
+        """Install and configure, in an empty folder. Skips the test where that cannot be done."""
+        self._memcached = program("memcached", "memcached")
+        self._programs = environment(f"swift-{VERSION}", f"swift=={VERSION}") / "bin"
+        _need_attributes(folder)
+        self._folder = folder
+        self._ports = {name: free_port() for name in (*BACKENDS, "proxy", "memcached")}
+        self._processes = Processes(folder)
+        self.key = f"key-{secrets.token_hex(16)}"  # a mark: nothing that glance says may hold it
+        self.port = self._ports["proxy"]
+        self.auth_url = f"http://{self.host}:{self.port}/auth/v1.0"
+        self.s3_url = f"http://{self.host}:{self.port}"
+        self.s3_access_key = self.user
+        self.s3_secret_key = self.key
+        self._configure()
+
+    def start(self) -> None:
+        """Start all servers, and wait until they answer."""
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        port = str(self._ports["memcached"])
+        self._processes.start("memcached", self._memcached, "-l", self.host, "-p", port, "-U", "0", *user)
+        for name in (*BACKENDS, "proxy"):
+            self.start_one(name)
+        for port_number in self._ports.values():
+            self._processes.await_port(port_number)
+        self._await_answer()
+
+    def start_one(self, name: str) -> None:
+        """Start the account, container, object or proxy server; wait with await_one."""
+        command = self._programs / f"swift-{name}-server"
+        self._processes.start(name, self._programs / "python", command, f"{name}.conf", "--verbose")
+
+    def await_one(self, name: str) -> None:
+        """Wait until that server listens."""
+        self._processes.await_port(self._ports[name])
+
+    def stop(self, *names: str) -> None:
+        """End the servers of these names, or all."""
+        self._processes.stop(*names)
+
+    def logs(self) -> str:
+        """The ends of the logs of all servers."""
+        return self._processes.logs()
+
+    def _configure(self) -> None:
+        devices = self._folder / "devices"
+        (devices / "d1").mkdir(parents=True)
+        (self._folder / "swift.conf").write_text(HASHES)
+        ports = [str(self._ports[name]) for name in BACKENDS]
+        subprocess.run([self._programs / "python", "-W", "ignore", "-c", RINGS, *ports], cwd=self._folder, check=True)
+        common = {
+            "folder": self._folder,
+            "devices": devices,
+            "user": pwd.getpwuid(os.geteuid()).pw_name,
+            "memcached_port": self._ports["memcached"],
+            "key": self.key,
+        }
+        for name in (*BACKENDS, "proxy"):
+            text = COMMON + (PROXY if name == "proxy" else BACKEND)
+            (self._folder / f"{name}.conf").write_text(text.format(name=name, port=self._ports[name], **common))
+
+    def _await_answer(self) -> None:
+        """Until an account is made and listed: that takes the proxy, memcached and the account server."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                request = urllib.request.Request(
+                    self.auth_url, headers={"X-Auth-User": self.user, "X-Auth-Key": self.key}
+                )
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    url, token = answer.headers["X-Storage-Url"], answer.headers["X-Auth-Token"]
+                with urllib.request.urlopen(urllib.request.Request(url, headers={"X-Auth-Token": token}), timeout=10):
+                    return
+            except OSError as error:
+                self._processes.check()
+                assert time.monotonic() < deadline, f"Swift does not answer: {error}\n{self.logs()}"
+            time.sleep(0.1)
+
+
+def _need_attributes(folder: Path) -> None:
+    """Swift keeps what it knows about an object in extended attributes of its file."""
+    try:
+        os.setxattr(folder, "user.swift", b"")
+        os.removexattr(folder, "user.swift")
+    except OSError as error:
+        pytest.skip(f"the file system of {folder} keeps no extended attributes, which Swift needs: {error}")

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""URLs that users name: what is closed by default, in every spelling, and what an operator may open."""
+
+import socket
+from collections.abc import Iterable
+
+import pytest
+
+from glance.core.errors import Invalid
+from glance.store import guard
+from glance.store.guard import Guard
+
+PUBLIC, OTHER = "93.184.215.14", "1.1.1.1"
+
+
+@pytest.fixture
+def resolve(monkeypatch):
+    """Names and what they resolve to; returns the list of names that were asked for."""
+    names: dict[str, list[str]] = {
+        "public.example": [PUBLIC],
+        "two.example": [PUBLIC, "10.0.0.1"],
+        "inside.example": ["127.0.0.1"],
+    }
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        asked.append(host)
+        if not any(letter.isalpha() for letter in host) or ":" in host:
+            names.setdefault(host, [host])
+        if host not in names:
+            raise socket.gaierror("unknown")
+        return [(0, 0, 0, "", (address, port)) for address in names[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+def refused(url: str, allowed: Iterable[str] = ()) -> str:
+    with pytest.raises(Invalid) as error:
+        Guard(allowed).judge(url)
+    return str(error.value)
+
+
+def test_a_public_url(resolve):
+    target = Guard().judge("https://Public.example:8443/images/a.img?x=1&y=%20")
+    assert (target.scheme, target.host, target.port, target.path) == (
+        "https",
+        "public.example",
+        8443,
+        "/images/a.img?x=1&y=%20",
+    )
+    assert target.address == PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "path"), [("http://public.example", 80, "/"), ("https://public.example/#f", 443, "/")]
+)
+def test_defaults(resolve, url, port, path):
+    target = Guard().judge(url)
+    assert (target.port, target.path) == (port, path)
+
+
+INSIDE = [
+    "127.0.0.1", "127.255.255.254", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
+    "100.64.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "192.0.0.1", "198.18.0.1", "192.0.2.1",
+    "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[fe80::1]", "[fc00::1]", "[fd12:3456::1]", "[ff02::1]",
+    "[64:ff9b::7f00:1]", "[64:ff9b::a00:1]", "[2002:7f00:1::]", "[2002:a00:1::1]", "[2001:db8::1]", "[100::1]", "[fec0::1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", INSIDE)
+def test_what_is_not_public_is_closed(resolve, host):
+    assert refused(f"http://{host}/latest/meta-data/") == refused("http://unknown.example/")
+
+
+CODED = [
+    "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.1", "127.0.0.1.", "0x7f.1", "00000177.0.0.1", "127.0.0.0x1",
+    "localhost.", "１２７.0.0.1", "127。0。0。1", "[::ffff:127.0.0.1%25lo]", "[fe80::1%25eth0]", "ⓛocalhost", "0", "1.2.3",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", CODED)
+def test_coded_addresses_are_refused_unresolved(resolve, host):
+    refused(f"http://{host}/")
+    assert resolve == []
+
+
+@pytest.mark.parametrize("url", [
+    "http://good@127.0.0.1/", "http://127.0.0.1#@public.example/", "http://127.0.0.1\\@public.example/", "http://public.example\\.evil/",
+    "http://user:password@public.example/", "http:///x", "http:public.example", "//public.example/x", "public.example", "",
+    "ftp://public.example/", "file:///etc/passwd", "http://public.example:0/", "http://public.example:99999/", "http://public.example:x/",
+    "http://public.example /", " http://public.example/", "http://public.example/\r\nX: y", "http://public.example/\0", "http://[::1/",
+    "HTTP://127.0.0.1/", "http://a..b/", "http://-/", "http://" + "a" * 300 + "/", "http://public.example/" + "x" * 5000, "gopher://x/",
+])  # fmt: skip
+def test_what_is_no_plain_url_is_refused(resolve, url):
+    refused(url)
+
+
+def test_one_closed_address_closes_the_name(resolve):
+    refused("http://two.example/")
+    refused("http://inside.example/")
+
+
+def test_a_name_is_resolved_once_and_the_judged_address_is_used(resolve):
+    Guard().judge("http://public.example/")
+    assert resolve == ["public.example"]
+
+
+def test_our_own_public_addresses_are_closed(resolve, monkeypatch):
+    monkeypatch.setattr(guard, "_is_ours", lambda address: str(address) == PUBLIC)
+    refused("http://public.example/")
+    assert Guard().judge(f"http://{OTHER}/").address == OTHER
+
+
+def test_this_machines_addresses_are_known_as_ours():
+    assert guard._is_ours(guard.ipaddress.ip_address("127.0.0.1"))
+    assert not guard._is_ours(guard.ipaddress.ip_address(PUBLIC))
+
+
+@pytest.mark.parametrize(("allowed", "url"), [
+    (["127.0.0.0/8"], "http://127.0.0.1/"), (["127.0.0.1"], "http://127.0.0.1/"), (["inside.example"], "http://inside.example/"),
+    (["INSIDE.example"], "http://Inside.Example/"), (["10.0.0.0/8"], "http://two.example/"), (["::1"], "http://[::1]/"),
+    (["127.0.0.0/8"], "http://[::ffff:127.0.0.1]/"),
+])  # fmt: skip
+def test_an_operator_may_open(resolve, allowed, url):
+    Guard(allowed).judge(url)
+
+
+@pytest.mark.parametrize(("allowed", "url"), [
+    (["inside.example"], "http://127.0.0.1/"), (["10.0.0.0/8"], "http://127.0.0.1/"), (["example"], "http://inside.example/"),
+    (["127.0.0.2"], "http://127.0.0.1/"),
+])  # fmt: skip
+def test_what_is_opened_opens_nothing_else(resolve, allowed, url):
+    refused(url, allowed)
+
+
+@pytest.mark.parametrize("entry", ["", "a b", "10.0.0.1/8", "http://x", "*", "*.example", "10.0.0", "x/8"])
+def test_an_entry_that_is_none(entry):
+    with pytest.raises(ValueError, match="no host name, address or network"):
+        Guard([entry])

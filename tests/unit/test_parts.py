@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A source in parts: order, bounds, growth, and what happens when something breaks."""
+
+import gc
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glance.core.errors import BrokenUpload, StoreDown, TooLarge
+from glance.store import parts as module
+from glance.store.parts import GROWTH, MIB, MOST_PARTS, Buffers, Parts, part_size
+from tests.fakes.store import BytesSource
+
+DATA = os.urandom(100_000)
+
+
+def parts_of(source: BytesSource, **given: object) -> Parts:
+    settings = {"size": None, "part_size": 1000, "parallel": 3, "buffers": Buffers(1_000_000)} | given
+    return Parts(source, **settings)
+
+
+class Backend:
+    """Takes parts, and watches how many come at a time."""
+
+    def __init__(self, *, fail_at: int = 0, pause: Callable[[int], float] = lambda number: 0) -> None:
+        self.taken: dict[int, bytes] = {}
+        self.most = 0
+        self._now = 0
+        self._fail_at = fail_at
+        self._pause = pause
+        self._lock = threading.Lock()
+
+    def send(self, number: int, data: bytes) -> str:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            time.sleep(self._pause(number))
+            if number == self._fail_at:
+                raise StoreDown(f"part {number}")
+            self.taken[number] = data
+            return f"etag-{number}"
+        finally:
+            with self._lock:
+                self._now -= 1
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.taken[number] for number in sorted(self.taken))
+
+
+# What is sent
+
+
+@given(st.binary(max_size=300), st.integers(1, 40), st.integers(1, 5), st.integers(1, 400), st.integers(1, 50))
+@settings(max_examples=100, deadline=None)
+def test_any_source_arrives_whole_and_in_order(data, size, parallel, limit, block):
+    backend, buffers = Backend(), Buffers(limit)
+    with parts_of(BytesSource(data, block=block), part_size=size, parallel=parallel, buffers=buffers) as parts:
+        whole = parts.whole()
+        assert (whole is None) == (len(data) > size)
+        if whole is None:
+            results = parts.send(backend.send)
+            assert results == [f"etag-{number}" for number in range(1, -(-len(data) // size) + 1)]
+    assert (backend.data if whole is None else whole) == data
+    assert buffers.used == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2000, 2001])
+def test_all_parts_but_the_last_are_full_and_none_is_empty(size):
+    backend = Backend()
+    with parts_of(BytesSource(DATA[:size])) as parts:
+        parts.send(backend.send)
+    lengths = [len(backend.taken[number]) for number in sorted(backend.taken)]
+    assert lengths[:-1] == [1000] * (len(lengths) - 1)
+    assert backend.data == DATA[:size]
+    assert all(lengths)
+
+
+def test_what_is_larger_than_the_limit_for_one_request_is_no_whole():
+    backend = Backend()
+    with parts_of(BytesSource(DATA[:800])) as parts:
+        assert parts.whole(limit=799) is None
+        assert parts.send(backend.send) == ["etag-1"]
+    assert backend.data == DATA[:800]
+    with parts_of(BytesSource(DATA[:800])) as parts:
+        assert parts.whole(limit=800) == DATA[:800]
+
+
+def test_results_are_in_order_whatever_ends_first():
+    backend = Backend(pause=lambda number: 0.05 if number % 3 == 1 else 0)
+    with parts_of(BytesSource(DATA[:12_000])) as parts:
+        assert parts.send(backend.send) == [f"etag-{number}" for number in range(1, 13)]
+    assert list(backend.taken) != sorted(backend.taken)
+
+
+# Bounds
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 4])
+def test_parts_of_one_object_held_at_a_time(parallel):
+    """The one that is being read counts."""
+    buffers, backend = Buffers(1_000_000), Backend(pause=lambda number: 0.01)
+    held = []
+
+    class Watched(BytesSource):
+        def read(self, size: int, /) -> bytes:
+            held.append(buffers.used)
+            return super().read(size)
+
+    with parts_of(Watched(DATA[:20_000]), parallel=parallel, buffers=buffers) as parts:
+        parts.send(backend.send)
+    assert max(held) == parallel * 1000
+    assert backend.most <= parallel
+
+
+def test_the_bound_of_the_process_holds_for_many_uploads_and_all_get_through():
+    buffers, backends, held = Buffers(5000), [Backend(pause=lambda number: 0.001) for _ in range(12)], []
+
+    class Watched(BytesSource):
+        def read(self, size: int, /) -> bytes:
+            held.append(buffers.used)
+            time.sleep(0.0005)
+            return super().read(size)
+
+    def upload(backend: Backend) -> None:
+        with parts_of(Watched(DATA[:20_500], block=400), buffers=buffers) as parts:
+            parts.send(backend.send)
+
+    threads = [threading.Thread(target=upload, args=(backend,)) for backend in backends]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert all(backend.data == DATA[:20_500] for backend in backends)
+    assert 4000 <= max(held) <= 5000
+    assert buffers.used == 0
+
+
+def test_a_client_that_stops_holds_one_part_only():
+    buffers, go_on, backend = Buffers(3000), threading.Event(), Backend()
+
+    class Stopping(BytesSource):
+        def read(self, size: int, /) -> bytes:
+            data = super().read(size)
+            if not data:
+                go_on.wait(30)
+            return data
+
+    def slow() -> None:
+        with parts_of(Stopping(DATA[:4500]), buffers=buffers) as parts:
+            parts.send(backend.send)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    while len(backend.taken) < 4 or buffers.used > 1000:
+        time.sleep(0.001)
+    other = Backend()
+    with parts_of(BytesSource(DATA), buffers=buffers) as parts:  # does not wait for the other
+        parts.send(other.send)
+    assert other.data == DATA
+    go_on.set()
+    thread.join(30)
+    assert backend.data == DATA[:4500]
+
+
+def test_who_waits_for_room_and_is_broken_off_stands_in_nobodys_way():
+    buffers = Buffers(1000)
+    buffers.reserve(1000)
+
+    class Stop(BaseException):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    buffers._changed.wait = stop
+    with pytest.raises(Stop):
+        buffers.reserve(500)
+    del buffers._changed.wait
+    buffers.release(1000)
+    buffers.reserve(1000)
+    assert buffers.used == 1000
+
+
+def test_a_part_larger_than_the_bound_goes_alone():
+    backend = Backend()
+    with parts_of(BytesSource(DATA[:5000]), buffers=Buffers(10)) as parts:
+        parts.send(backend.send)
+    assert backend.data == DATA[:5000]
+    assert backend.most == 1
+
+
+# Growth
+
+
+@pytest.mark.parametrize("mib", [0, 1, 5, 1000, 50_000, 97_656, 97_657, 1024**2, 5 * 1024**2])
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_of_known_size_ten_thousand_equal_parts_are_enough(mib, off):
+    size = max(mib * MIB + off, 0)
+    part = part_size(10 * MIB, size, 0)
+    assert -(-size // part) <= MOST_PARTS
+    assert part % MIB == 0
+    assert part == 10 * MIB or (part - MIB) * MOST_PARTS < size
+    assert part_size(10 * MIB, size, size // 2) == part
+
+
+@pytest.mark.parametrize("base", [5, 8, 10, 64])
+def test_of_unknown_size_ten_thousand_parts_hold_the_largest_object(base):
+    sizes: list[int] = []
+    cut = 0
+    for _ in range(MOST_PARTS):
+        sizes.append(part_size(base * MIB, None, cut))
+        cut += sizes[-1]
+    assert cut > 5 * 1024**4
+    assert sizes == sorted(sizes)
+    assert sizes[:GROWTH] == [base * MIB] * GROWTH
+    assert sum(sizes[:-1]) < 5 * 1024**4 or sizes[2000] < 2 * sizes[0] + 10 * MIB
+
+
+def test_parts_grow_and_then_fewer_are_held(monkeypatch):
+    monkeypatch.setattr(module, "GROWTH", 4)
+    monkeypatch.setattr(module, "MIB", 500)
+    buffers, backend, held = Buffers(1_000_000), Backend(pause=lambda number: 0.002), []
+
+    class Watched(BytesSource):
+        def read(self, size: int, /) -> bytes:
+            held.append(buffers.used)
+            return super().read(size)
+
+    with parts_of(Watched(DATA), buffers=buffers) as parts:
+        parts.send(backend.send)
+    assert backend.data == DATA
+    lengths = [len(backend.taken[number]) for number in sorted(backend.taken)]
+    assert lengths[:8] == [1000, 1000, 1000, 1000, 1000, 1500, 2000, 2500]
+    assert len(lengths) < 30
+    assert max(held) <= max(3000, *lengths) + 500
+
+
+def test_more_parts_than_the_store_takes_are_an_error(monkeypatch):
+    monkeypatch.setattr(module, "MOST_PARTS", 5)
+    buffers, backend = Buffers(10_000), Backend()
+    with parts_of(BytesSource(DATA[:5000]), size=100, buffers=buffers) as parts:
+        parts.send(backend.send)
+    assert len(backend.taken) == 5
+    with (
+        parts_of(BytesSource(DATA[:5001]), size=100, buffers=buffers) as parts,
+        pytest.raises(TooLarge, match="5001"),
+    ):
+        parts.send(backend.send)
+    assert buffers.used == 0
+
+
+# Errors
+
+
+@pytest.mark.parametrize("sent", [0, 1, 999, 1000, 1001, 5500])
+def test_a_source_that_raises_keeps_its_error(sent):
+    buffers, backend = Buffers(10_000), Backend(pause=lambda number: 0.01)
+    with (
+        pytest.raises(BrokenUpload, match="the source was cut"),
+        parts_of(BytesSource(DATA[:sent], cut=True), buffers=buffers) as parts,
+    ):
+        if parts.whole() is None:
+            parts.send(backend.send)
+    assert len(backend.taken) in (sent // 1000, 0)  # those on their way were waited for
+    assert buffers.used == 0
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+@pytest.mark.parametrize("number", [1, 2, 7, 100])
+def test_after_a_failed_part_no_other_is_begun(number, parallel):
+    buffers, backend = Buffers(100_000), Backend(fail_at=number, pause=lambda at: 0 if at == number else 0.02)
+    source = BytesSource(DATA)
+    with (
+        pytest.raises(StoreDown, match=f"part {number}"),
+        parts_of(source, parallel=parallel, buffers=buffers) as parts,
+    ):
+        parts.send(backend.send)
+    assert buffers.used == 0
+    assert backend.most <= parallel
+    assert len(backend.taken) <= number + parallel
+
+
+def test_the_first_error_is_the_one_that_is_raised():
+    failed = threading.Event()
+
+    class Late(BytesSource):
+        reads = 0
+
+        def read(self, size: int, /) -> bytes:
+            self.reads += 1
+            if self.reads == 4:  # the middle of the second part
+                failed.wait(30)
+                raise BrokenUpload("later")
+            return super().read(size)
+
+    def send(number: int, data: bytes) -> None:
+        try:
+            raise StoreDown("first")
+        finally:
+            threading.Timer(0.05, failed.set).start()
+
+    with pytest.raises(StoreDown, match="first"), parts_of(Late(DATA, block=600), part_size=1000) as parts:
+        parts.send(send)
+
+
+def test_what_breaks_a_thread_off_is_not_replaced_by_an_error():
+    class Stop(BaseException):
+        pass
+
+    class Stopped(BytesSource):
+        def read(self, size: int, /) -> bytes:
+            raise Stop
+
+    buffers = Buffers(10_000)
+    with pytest.raises(Stop), parts_of(Stopped(), buffers=buffers) as parts:
+        parts.send(Backend().send)
+    assert buffers.used == 0
+
+
+def test_no_part_stays_in_memory_after_an_error():
+    class Endless(BytesSource):
+        def read(self, size: int, /) -> bytes:
+            return DATA[:size]
+
+    seen = []
+
+    class Marker:
+        pass
+
+    def send(number: int, data: bytes) -> None:
+        marker = Marker()
+        seen.append(weakref.ref(marker))
+        raise StoreDown("no")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with parts_of(Endless()) as parts:
+            try:
+                parts.send(send)
+            except StoreDown:
+                pass
+            else:
+                raise AssertionError
+        del parts
+        assert [reference() for reference in seen] == [None] * len(seen)
+    finally:
+        gc.enable()
+
+
+def test_a_thread_that_cannot_start_is_an_error_like_another(monkeypatch):
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    buffers = Buffers(10_000)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="start"), parts_of(BytesSource(DATA), buffers=buffers) as parts:
+        parts.send(Backend().send)
+    assert buffers.used == 0
