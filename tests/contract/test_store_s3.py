@@ -45,7 +45,10 @@ ACCESS = "access-mark-77a1"
 
 # botocore 1.44 still asks datetime for naive UTC on old Pythons.
 ONE_SERVER = pytest.mark.parametrize("server", ["moto"], indirect=True)  # the faster one, where it decides nothing
-pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+pytestmark = [
+    pytest.mark.clouds,
+    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="session")
