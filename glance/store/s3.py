@@ -26,6 +26,7 @@ LOG = logging.getLogger(__name__)
 
 LEAST_PART = 5  # MiB: S3's limit for all parts but the last
 ABORT_PAUSES = (0, 2, 5)  # seconds before each attempt to abort; botocore retries each on its own
+LOST_PAUSE = 1  # seconds until a request whose answer was lost is taken to have had its effect
 MARK = "glance-upload"  # metadata of an object by which its upload knows it
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
@@ -264,6 +265,7 @@ class _Upload:
     def _abort_others(self, upload_id: str) -> None:
         """Uploads of our object that were begun when an answer was lost: nobody knows their names."""
         bucket, key = self._place["Bucket"], self._place["Key"]
+        time.sleep(LOST_PAUSE)
         try:
             found = self._client.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
             for other in found:

@@ -5,9 +5,12 @@ what S3 adds to it, and what holds when the server or the way to it breaks."""
 import logging
 import os
 import re
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -43,12 +46,7 @@ DATA = os.urandom(3 * PART + 1234)
 SECRET = "secret-mark-5d2c"
 ACCESS = "access-mark-77a1"
 
-# botocore 1.44 still asks datetime for naive UTC on old Pythons.
 ONE_SERVER = pytest.mark.parametrize("server", ["moto"], indirect=True)  # the faster one, where it decides nothing
-pytestmark = [
-    pytest.mark.clouds,
-    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
-]
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +73,7 @@ def bucket() -> str:
 def make(server: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S3Store]:
     """Makes stores on an empty bucket, with small parts."""
     monkeypatch.setattr(s3, "ABORT_PAUSES", (0, 0, 0))
+    monkeypatch.setattr(s3, "LOST_PAUSE", 0.3)
 
     def make(host: str = server.s3_url, **given: Any) -> S3Store:
         keys = {"access_key": server.s3_access_key, "secret_key": server.s3_secret_key} | given
@@ -211,6 +210,59 @@ def test_bodies_are_hashed_where_the_source_says(make):
     threads = Watched()
     put(make(), threads=threads)
     assert threads.hashed == len(DATA)
+
+
+def test_under_eventlet_a_request_that_is_killed_leaves_nothing(server, bucket, held):
+    """In a process of its own, as the standard library becomes green there. The hub goes on meanwhile."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", GREEN, server.s3_url, server.s3_access_key, server.s3_secret_key, bucket],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert held() == ["whole"]
+
+
+GREEN = """
+import sys
+from glance.serve import green; green.patch()
+import eventlet, time
+from glance.serve.threads import Threads
+from glance.store.s3 import S3Store
+from tests.fakes.store import BytesSource
+
+url, access, secret, bucket = sys.argv[1:]
+store = S3Store(url, access, secret, bucket, create_bucket_on_put=True)
+store._part_size = 4000
+store.prepare()
+ticks, begun, threads = [], eventlet.event.Event(), Threads(2)
+
+class Slow(BytesSource):
+    def read(self, size, /):
+        time.sleep(0.002)
+        if self._stream.tell() > 20000 and not begun.ready():
+            begun.send()
+        return super().read(size)
+
+def tick():
+    while True:
+        ticks.append(time.monotonic())
+        eventlet.sleep(0.005)
+
+eventlet.spawn(tick)
+killed = eventlet.spawn(store.put, "killed", Slow(bytes(10**6), block=1000, threads=threads), size=None)
+whole = eventlet.spawn(store.put, "whole", Slow(bytes(50_000), block=1000, threads=threads), size=None)
+begun.wait()
+killed.kill()
+try:
+    killed.wait()
+    raise AssertionError("it was not killed")
+except eventlet.greenlet.GreenletExit:
+    pass
+blob = store.open(whole.wait())
+assert sum(map(len, blob)) == 50_000
+assert store._buffers.used == 0
+assert max(after - before for before, after in zip(ticks, ticks[1:])) < 1, "the hub stood still"
+"""
 
 
 # Locations

@@ -21,6 +21,8 @@ ROOMS = {
     "glance.wire": ("core", ""),
     "glance.store": ("core", ""),
     "glance.store.swift": ("core store", "keystoneauth1 requests swiftclient urllib3"),
+    "glance.store.s3": ("core store", "botocore urllib3"),
+    "glance.store.s3client": ("core store", "boto3 botocore urllib3"),
     "glance.wsgi": ("core wire", "webob"),
     "glance.api.classic": ("core wire wsgi", "webob"),
     "glance.registry": ("", ""),
