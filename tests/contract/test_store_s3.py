@@ -41,6 +41,8 @@ from tests.fakes.store import BytesSource
 from tests.servers.moto import Moto
 from tests.servers.proxy import Answer, CutAnswer, CutRequest, Deed, Proxy, Request, Stall
 
+pytestmark = pytest.mark.clouds
+
 PART = 4000  # bytes
 DATA = os.urandom(3 * PART + 1234)
 SECRET = "secret-mark-5d2c"
