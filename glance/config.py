@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from paste.deploy import loadwsgi
 
+from glance.core.policy import Action, Policy
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
@@ -55,6 +57,17 @@ class DaemonConfig:
     graceful_shutdown_timeout: int = _option(
         15, "Seconds that running requests get to finish after SIGTERM.", most=86400
     )
+    registry_key: str = _option(
+        "",
+        "Secret that both daemons share: the registry then answers only who sends it, and believes glance-api about "
+        "who asks. Needed once callers are identified.",
+    )
+    policy_publicize_image: str = _option(
+        "", "Roles, separated by commas, that may make images public; *: everybody. Admins always may."
+    )
+    policy_set_image_location: str = _option("", "Roles that may register images that lie elsewhere.")
+    policy_copy_from: str = _option("", "Roles that may have images copied from URLs.")
+    policy_delete_foreign_image: str = _option("", "Roles that may delete the images of other tenants.")
 
     @classmethod
     def parse(cls, global_conf: Mapping[str, str], local_conf: Mapping[str, str]) -> Self:
@@ -153,7 +166,17 @@ class RegistryConfig(DaemonConfig):
         "sqlite:///glance.sqlite",
         "Database, as an SQLAlchemy URL; a relative SQLite file lies where the daemon was started.",
     )
+    accept_members: bool = _option(
+        False,
+        "Take an image that is shared with a tenant for accepted: it stands in his lists unasked, as before 2013.",
+    )
     sql_idle_timeout: int = _option(3600, "Seconds after which an idle database connection is renewed.", least=1)
+
+
+def policy_of(config: DaemonConfig) -> Policy:
+    """What the policy_* options say."""
+    rules = {action: getattr(config, f"policy_{action}").split(",") for action in Action}
+    return Policy({action: frozenset(filter(None, map(str.strip, roles))) for action, roles in rules.items()})
 
 
 _DAEMONS: dict[str, tuple[type[DaemonConfig], str]] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glance.api import classic
-from glance.config import ApiConfig, ConfigError
+from glance.config import ApiConfig, ConfigError, policy_of
 from glance.core.ports import Registry, Store, Stores
 from glance.core.service import ImageService
 from glance.registry.client import HttpRegistry
@@ -17,7 +17,7 @@ from glance.store.s3 import S3Store
 from glance.store.swift import SwiftStore
 from glance.store.swift.account import Account, Login
 from glance.wsgi.faults import Faults
-from glance.wsgi.identify import Identify
+from glance.wsgi.identify import Identify, RequestId, anybody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -34,12 +34,19 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> "WSGIApplicat
 def build(config: ApiConfig, *, registry: Registry | None = None, stores: Stores | None = None) -> "WSGIApplication":
     """The application; tests hand in their own registry and stores."""
     service = ImageService(
-        registry or HttpRegistry(config.registry_host, config.registry_port, timeout=config.registry_timeout),
+        registry or _registry(config),
         stores or _stores(config),
         hashing_algorithm=config.hashing_algorithm,
         limit=config.image_size_cap,
+        policy=policy_of(config),
     )
-    return Identify(Faults(classic.router(service)))
+    return RequestId(Faults(Identify(classic.router(service), anybody)))
+
+
+def _registry(config: ApiConfig) -> HttpRegistry:
+    return HttpRegistry(
+        config.registry_host, config.registry_port, timeout=config.registry_timeout, key=config.registry_key
+    )
 
 
 def _stores(config: ApiConfig) -> StoreSet:

@@ -19,6 +19,13 @@ def acceptable_request_id(text: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Made once per request at the door (wsgi/identify.py), then the first argument of everything."""
+    """Made once per request at the door (wsgi/identify.py), then the first argument of everything.
+
+    Without identity every caller is the operator: an admin of no tenant.
+    """
 
     request_id: str = field(default_factory=new_request_id)
+    user: str | None = None
+    tenant: str | None = None
+    roles: frozenset[str] = frozenset()
+    is_admin: bool = False

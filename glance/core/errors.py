@@ -61,6 +61,30 @@ class BlobMissing(NotFound):
     reason = "blob-missing"
 
 
+class DeletedMeanwhile(NotFound):
+    """The image was deleted while its bytes came."""
+
+    reason = "deleted-meanwhile"
+
+
+class NotAuthenticated(GlanceError):
+    """Who asks is not known, or cannot be believed."""
+
+    reason = "not-authenticated"
+
+
+class NotAllowed(GlanceError):
+    """The caller may see the image, but may not do this."""
+
+    reason = "not-allowed"
+
+
+class Protected(NotAllowed):
+    """The image is protected against deletion."""
+
+    reason = "protected"
+
+
 class Conflict(GlanceError):
     """Base of everything that another request has already decided."""
 
@@ -93,6 +117,18 @@ class TooLarge(GlanceError):
     """More bytes than the server takes."""
 
     reason = "too-large"
+
+
+class AnnouncedTooLarge(TooLarge):
+    """More bytes are announced than the server takes; none of them was read."""
+
+    reason = "announced-too-large"
+
+
+class TooMany(TooLarge):
+    """More properties, members or the like than one image may have."""
+
+    reason = "too-many"
 
 
 class StoreFull(TooLarge):

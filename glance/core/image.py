@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image and the values that travel with it. One vocabulary, the richest; poorer dialects translate."""
+"""The image and the values that travel with it. One vocabulary, the richest; poorer dialects translate.
+
+What lists of images are asked with stands in core/query.py.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,7 +13,6 @@ from typing import Final
 DISK_FORMATS: Final = (
     "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop",
 )  # fmt: skip
-MAX_PAGE: Final = 1000  # images
 CONTAINER_FORMATS: Final = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
 
 
@@ -25,10 +27,20 @@ class Status(StrEnum):
 
 
 class Visibility(StrEnum):
-    PUBLIC = "public"
-    PRIVATE = "private"
-    SHARED = "shared"
-    COMMUNITY = "community"
+    """Who may see an image beside its owner and the admins (core/access.py)."""
+
+    PUBLIC = "public"  # everybody
+    PRIVATE = "private"  # nobody
+    SHARED = "shared"  # its members
+    COMMUNITY = "community"  # everybody who knows its name; it stands in nobody else's lists unless asked for
+
+
+class MemberStatus(StrEnum):
+    """What a member said to an image that was shared with him; it stands in his lists once accepted."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
 
 
 class Unset(Enum):
@@ -69,7 +81,7 @@ class Image:
     protected: bool = False
     hidden: bool = False
     created_at: datetime | None = None
-    updated_at: datetime | None = None  # None until the first update
+    updated_at: datetime | None = None  # at first equal to created_at
     deleted_at: datetime | None = None
     locations: tuple[str, ...] = ()
     tags: frozenset[str] = frozenset()
@@ -86,19 +98,30 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageChange:
-    """What an update sets; every field that is UNSET stays as it is. Named properties are set, others kept."""
+    """What an update sets; every field that is UNSET stays as it is.
+
+    Named properties are set, those in `dropped` removed, others kept.
+    """
 
     name: str | Unset | None = UNSET
     status: Status | Unset = UNSET
     visibility: Visibility | Unset = UNSET
+    owner: str | Unset | None = UNSET
     disk_format: str | Unset | None = UNSET
     container_format: str | Unset | None = UNSET
     size: int | Unset | None = UNSET
+    virtual_size: int | Unset | None = UNSET
     checksum: str | Unset | None = UNSET
     os_hash_algo: str | Unset | None = UNSET
     os_hash_value: str | Unset | None = UNSET
+    min_disk: int | Unset = UNSET
+    min_ram: int | Unset = UNSET
+    protected: bool | Unset = UNSET
+    hidden: bool | Unset = UNSET
     locations: tuple[str, ...] | Unset = UNSET
+    tags: frozenset[str] | Unset = UNSET
     properties: Mapping[str, str] | Unset = UNSET
+    dropped: frozenset[str] | Unset = UNSET
 
     def given(self) -> dict[str, object]:
         """The fields that are set, by name."""
@@ -107,20 +130,15 @@ class ImageChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """Which images to list: never deleted ones, in ascending order of their numbers."""
+class Member:
+    """A tenant with whom an image is shared. `can_share`: he may share it further, as v1 has it."""
 
-    visibility: Visibility | None = None  # None: all
-    after: int = 0  # the number of the last image already seen
-    limit: int = MAX_PAGE  # images in one page
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of a list. `after` continues it: the next Query's `after`; None at the end."""
-
-    images: tuple[Image, ...]
-    after: int | None = None
+    image_id: str
+    member: str
+    can_share: bool = False
+    status: MemberStatus = MemberStatus.PENDING
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from glance.core.context import Context
-from glance.core.image import Image, Query
+from glance.core.image import Image
 from glance.core.ports import Registry
+from glance.core.query import Query
 
 
 def every(registry: Registry, ctx: Context, query: Query) -> Iterator[Image]:

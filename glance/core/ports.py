@@ -5,11 +5,12 @@ Bytes come in by `read(n)` and go out by iteration, as WSGI gives and takes them
 rely on and must keep is written at each method; tests/contract runs one suite over all implementations.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, ParamSpec, Protocol, TypeVar
 
 from glance.core.context import Context
-from glance.core.image import Image, ImageChange, Page, Query, Status
+from glance.core.image import Image, ImageChange, Member, MemberStatus, Status
+from glance.core.query import Page, Query
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,27 +124,49 @@ class Stores(Protocol):
 
 
 class Registry(Protocol):
-    """What is known about images. The registry is the judge: every method decides by `ctx`.
+    """What is known about images. The registry is the judge: every method decides by `ctx` and core/access.py.
 
-    An image is named by its `id` or, as text, by its number ("7"); both find the same image. Deleted images are
-    not found. All methods may raise RegistryDown.
+    An image is named by its `id` or, as text, by its number ("7"); both find the same image. Deleted images, and
+    those that the caller may not see, are not found. All methods may raise RegistryDown.
     """
 
     def add(self, ctx: Context, image: Image) -> Image:
-        """Keep a new image and give it what it lacks of id, number and created_at.
+        """Keep a new image and give it what it lacks of id, number and created_at. Who is no admin owns it.
 
-        Raises Duplicate when the id or number is taken, also by a deleted image."""
+        Raises Duplicate when the id or number is taken, also by a deleted image; NotAllowed, Invalid."""
 
-    def get(self, ctx: Context, image_id: str) -> Image:
-        """Raises NotFound."""
+    def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
+        """With `deleted`, an admin gets a deleted image, too. Raises NotFound."""
 
     def find(self, ctx: Context, query: Query) -> Page: ...
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         """Change the image and return it. With `expect`, only if it has that status at the moment of the
-        change, so that of two racing callers one wins. Raises NotFound, WrongState."""
+        change, so that of two racing callers one wins.
+
+        Raises NotFound, NotAllowed, WrongState; TooMany, Invalid for properties that are too many or too long."""
 
     def remove(self, ctx: Context, image_id: str) -> Image:
         """Delete the image and return it, so that its bytes can be removed. Its names are never given again.
 
-        Raises NotFound."""
+        Raises NotFound, NotAllowed, Protected."""
+
+    def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
+        """With whom an image is shared, by their names; a member sees himself alone. Raises NotFound."""
+
+    def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
+        """What is shared with a tenant, by number; others than himself and admins see of it what they own."""
+
+    def set_members(
+        self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
+    ) -> tuple[Member, ...]:
+        """Share an image with these tenants; return all its members. An image that was private is shared then.
+
+        The values are `can_share`; None keeps what is, or is False for a new member, who starts as `pending`.
+        With `replace`, all others cease to be members. Raises NotFound, NotAllowed, TooMany."""
+
+    def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
+        """The answer of a member, which only he or an admin gives. Raises NotFound, NotAllowed."""
+
+    def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
+        """Raises NotFound, also when the tenant is no member; NotAllowed."""

@@ -8,27 +8,31 @@ bytes are removed only once the registry has said that no record points, or will
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from glance.core.context import Context
 from glance.core.errors import (
+    AnnouncedTooLarge,
     BlobMissing,
     Conflict,
+    DeletedMeanwhile,
     GlanceError,
     Invalid,
     NotActive,
     NotFound,
     RangeNotSatisfiable,
     RegistryDown,
-    TooLarge,
     UnknownStore,
     WrongState,
 )
-from glance.core.image import Image, ImageChange, Query, Span, Status
+from glance.core.image import Image, ImageChange, Member, MemberStatus, Span, Status
 from glance.core.listing import every
 from glance.core.meter import Meter
+from glance.core.policy import Action, Policy
 from glance.core.ports import Blob, Registry, Source, Stores
+from glance.core.query import Page, Query, position_of
+from glance.core.values import shown
 
 LOG = logging.getLogger(__name__)
 
@@ -36,7 +40,10 @@ FINISH_PAUSES = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0)  # seconds between the tries of a
 
 
 class ImageService:
-    """`hashing_algorithm` is computed beside md5; `limit` is the most bytes of one image."""
+    """`hashing_algorithm` is computed beside md5; `limit` is the most bytes of one image.
+
+    Whatever takes a context may also raise NotAllowed, where the registry or `policy` says so.
+    """
 
     def __init__(
         self,
@@ -45,11 +52,13 @@ class ImageService:
         *,
         hashing_algorithm: str = "sha512",
         limit: int | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._registry = registry
         self._stores = stores
         self._hashing_algorithm = hashing_algorithm
         self._limit = limit
+        self._policy = policy or Policy()
 
     def reserve(self, ctx: Context, draft: Image) -> Image:
         """Make the record of an image whose bytes come later. Raises Duplicate, Invalid."""
@@ -70,13 +79,13 @@ class ImageService:
         """Take the bytes of a queued image: queued → saving → active, or → `on_failure` when they do not come.
 
         Of two racing uploads one gets WrongState. `size` and `checksum` (md5) are promises that are checked;
-        `change` is applied with the first step.
+        `change` is applied with the first step. Raises DeletedMeanwhile when the image is gone at the end.
         """
         claim = replace(change or ImageChange(), status=Status.SAVING)
         image = self._registry.update(ctx, image_id, claim, expect=Status.QUEUED)
         try:
             if size is not None and self._limit is not None and size > self._limit:
-                raise TooLarge(f"an image may have at most {self._limit} bytes")
+                raise AnnouncedTooLarge(f"an image may have at most {self._limit} bytes")
             driver = self._stores.named(store)
             meter = Meter(
                 body,
@@ -106,6 +115,8 @@ class ImageService:
         except BaseException as error:
             if self._settle(ctx, image, on_failure, error):
                 self._remove_bytes(image, location)
+            if isinstance(error, NotFound):
+                raise DeletedMeanwhile(f"image {image.number} was deleted while its bytes came") from error
             raise
 
     def abandon(self, ctx: Context, image_id: str, *, on_failure: Status = Status.KILLED) -> None:
@@ -115,24 +126,39 @@ class ImageService:
     def register(self, ctx: Context, draft: Image, location: str) -> Image:
         """Make an active image of bytes that lie elsewhere, which are not fetched. Its size is what their server
         says; what the draft says, if the server says nothing. Raises Invalid, Duplicate."""
+        self._policy.check(ctx, Action.SET_IMAGE_LOCATION)
         size = self._stores.external(location).examine(location)
         size = draft.size if size is None else size
         return self._registry.add(ctx, replace(draft, status=Status.ACTIVE, size=size, locations=(location,)))
 
     def activate(self, ctx: Context, image_id: str, location: str, *, change: ImageChange | None = None) -> Image:
         """Make a queued image of bytes that lie elsewhere, as register() does. Raises Invalid, WrongState."""
+        self._policy.check(ctx, Action.SET_IMAGE_LOCATION)
         size = self._stores.external(location).examine(location)
         active = replace(change or ImageChange(), status=Status.ACTIVE, locations=(location,))
         if size is not None:
             active = replace(active, size=size)
         return self._registry.update(ctx, image_id, active, expect=Status.QUEUED)
 
-    def get(self, ctx: Context, image_id: str) -> Image:
-        return self._registry.get(ctx, image_id)
+    def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
+        """With `deleted`, an admin gets a deleted image, too. Raises NotFound."""
+        return self._registry.get(ctx, image_id, deleted=deleted)
 
     def list(self, ctx: Context, query: Query) -> Iterator[Image]:
         """All images that match."""
         return every(self._registry, ctx, query)
+
+    def find(self, ctx: Context, query: Query, *, marker: str | None = None) -> Page:
+        """One page of the images that match: the first, or the one behind the image that `marker` names.
+
+        Raises Invalid when there is no such image for this caller."""
+        if marker is not None:
+            try:
+                last = self._registry.get(ctx, marker)
+            except NotFound:
+                raise Invalid(f"marker must be the id of an image in this list, not {shown(marker)}") from None
+            query = replace(query, after=position_of(last, query.order))
+        return self._registry.find(ctx, query)
 
     def open(self, ctx: Context, image: Image, span: Span | None = None) -> Blob:
         """Open the bytes of what get() returned, to be closed by the caller.
@@ -168,6 +194,30 @@ class ImageService:
         removed = self._registry.remove(ctx, image_id)
         for location in removed.locations:
             self._remove_bytes(removed, location)
+
+    def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
+        """With whom an image is shared; a member sees himself alone. Raises NotFound."""
+        return self._registry.members(ctx, image_id)
+
+    def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
+        """What is shared with a tenant, as far as the caller may know."""
+        return self._registry.memberships(ctx, tenant)
+
+    def share(
+        self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
+    ) -> tuple[Member, ...]:
+        """Make these tenants members, or the only ones; the values are `can_share`, None: as it is.
+
+        Raises NotFound, NotAllowed, TooMany."""
+        return self._registry.set_members(ctx, image_id, wanted, replace=replace)
+
+    def answer(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
+        """What a member says to an image that was shared with him. Raises NotFound, NotAllowed."""
+        return self._registry.set_member_status(ctx, image_id, tenant, status)
+
+    def unshare(self, ctx: Context, image_id: str, tenant: str) -> None:
+        """Raises NotFound, NotAllowed."""
+        self._registry.drop_member(ctx, image_id, tenant)
 
     def _remove_bytes(self, image: Image, location: str) -> None:
         store = self._stores.keeping(location)

@@ -8,13 +8,14 @@ import re
 import reprlib
 from collections.abc import Mapping
 
-from glance.core.errors import Invalid
+from glance.core.errors import Invalid, TooMany
 
 MAX_SIZE = 2**63 - 1  # bytes; what a BIGINT column holds
 MAX_INT = 2**31 - 1  # what an INTEGER column holds
 MAX_TEXT = 255  # characters of a name or a property key; what a VARCHAR(255) column holds
-MAX_PROPERTY_VALUE = 65_535  # characters; what a MariaDB TEXT column holds of ASCII
+MAX_PROPERTY_VALUE = 65_535  # characters; the old limit of a TEXT column
 MAX_PROPERTIES = 128  # per image, as image_property_quota has it since 2013
+MAX_MEMBERS = 128  # per image, as image_member_quota has it since 2013
 MAX_PROPERTIES_TEXT = 131_072  # characters of all names and values of one image
 MAX_LOCATION = 4_096  # characters of a location URL
 
@@ -28,13 +29,13 @@ def shown(value: object) -> str:
     """A wrong value as it may stand in an error text: quoted, on one line, and short."""
     if isinstance(value, str):
         start = value[: _SHOWN + 1]
-        text = repr(start) if start.isprintable() else ascii(start)
+        found = repr(start) if start.isprintable() else ascii(start)
     else:
         try:
-            text = ascii(value) if value is None or isinstance(value, int | float) else reprlib.repr(value)
+            found = ascii(value) if value is None or isinstance(value, int | float) else reprlib.repr(value)
         except ValueError:  # Python prints no number of more than 4300 digits
-            text = "a number of thousands of digits"
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+            found = "a number of thousands of digits"
+    return found if len(found) <= _SHOWN else found[: _SHOWN - 1] + "…"
 
 
 def whole_number(field: str, value: object, *, least: int = 0, most: int = MAX_SIZE) -> int:
@@ -54,13 +55,14 @@ def whole_number(field: str, value: object, *, least: int = 0, most: int = MAX_S
 
 def line(field: str, value: object, *, most: int = MAX_TEXT, least: int = 0) -> str:
     """Text without control characters and lone surrogates, so that it fits into a header and a log line."""
-    text = _text(field, value, most=most, least=least)
-    if _CONTROL.search(text):
+    found = text(field, value, most=most, least=least)
+    if _CONTROL.search(found):
         raise Invalid(f"{field} must not contain control characters, as {shown(value)} does")
-    return text
+    return found
 
 
-def _text(field: str, value: object, *, most: int, least: int) -> str:
+def text(field: str, value: object, *, most: int, least: int = 0) -> str:
+    """Unicode without lone surrogates."""
     if not isinstance(value, str):
         raise Invalid(f"{field} must be text, not {shown(value)}")
     if not least <= len(value) <= most:
@@ -90,16 +92,16 @@ def properties(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise Invalid(f"properties must be an object of texts, not {shown(value)}")
     checked = {
-        line("a property's name", key, least=1): line(f"property {shown(key)}", text, most=MAX_PROPERTY_VALUE)
-        for key, text in value.items()
+        line("a property's name", key, least=1): line(f"property {shown(key)}", own, most=MAX_PROPERTY_VALUE)
+        for key, own in value.items()
     }
     check_properties(checked)
     return checked
 
 
 def check_properties(own: Mapping[str, str]) -> None:
-    """Raises Invalid when these are more, or longer, than one image may have."""
+    """Raises TooMany, or Invalid, when these are more, or longer, than one image may have."""
     if len(own) > MAX_PROPERTIES:
-        raise Invalid(f"an image may have at most {MAX_PROPERTIES} properties, not {len(own)}")
+        raise TooMany(f"an image may have at most {MAX_PROPERTIES} properties, not {len(own)}")
     if sum(map(len, own)) + sum(map(len, own.values())) > MAX_PROPERTIES_TEXT:
         raise Invalid(f"the properties of an image may have at most {MAX_PROPERTIES_TEXT} characters together")

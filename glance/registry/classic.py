@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from webob import Request, Response
 
 from glance.core.errors import Invalid, NotFound
-from glance.core.image import Image, Query, Visibility
+from glance.core.image import Image, Visibility
 from glance.core.listing import every
 from glance.core.ports import Registry
+from glance.core.query import Query, Sort
 from glance.core.values import shown
 from glance.wire import classic
 from glance.wsgi.body import json_of
@@ -62,7 +63,8 @@ class Images:
         return self._registry.get(context_of(request), number)
 
     def _public(self, request: Request) -> Iterator[Image]:
-        return every(self._registry, context_of(request), Query(visibility=Visibility.PUBLIC))
+        query = Query(visibility=frozenset({Visibility.PUBLIC}), sort=(Sort("number"),))
+        return every(self._registry, context_of(request), query)
 
 
 def _fields(request: Request) -> dict[str, object]:

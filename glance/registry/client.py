@@ -3,18 +3,20 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
 
 from glance.core.context import Context
 from glance.core.errors import GlanceError, Invalid, NotFound, RegistryDown
-from glance.core.image import Image, ImageChange, Page, Query, Status
+from glance.core.image import Image, ImageChange, Member, MemberStatus, Status
+from glance.core.query import Page, Query
 from glance.core.values import shown
-from glance.wire import jsontext, records
-from glance.wire.identity import headers_for
+from glance.wire import jsontext, queries, records
+from glance.wire.identity import KEY_HEADER, headers_for
 from glance.wire.status import REASON_HEADER, error_from
 
 T = TypeVar("T")
@@ -29,12 +31,16 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # what one listens on is no
 
 
 class HttpRegistry:
-    """`timeout` is the number of seconds to wait for an answer. All methods raise RegistryDown without one."""
+    """`timeout` is the number of seconds to wait for an answer, `key` makes the registry believe who asks.
 
-    def __init__(self, host: str, port: int, *, timeout: float = 10) -> None:
+    All methods raise RegistryDown without a proper answer.
+    """
+
+    def __init__(self, host: str, port: int, *, timeout: float = 10, key: str = "") -> None:
         host = ANY_ADDRESS.get(host, host)
         self._address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._timeout = (CONNECT_TIMEOUT, timeout)
+        self._key = {KEY_HEADER: key} if key else {}
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment is not for the way to the registry
         self._session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS))
@@ -46,12 +52,13 @@ class HttpRegistry:
     def add(self, ctx: Context, image: Image) -> Image:
         return self._record(ctx, "POST", "/records", json=records.encode_image(image))
 
-    def get(self, ctx: Context, image_id: str) -> Image:
-        return self._record(ctx, "GET", _path(image_id))
+    def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
+        params = {records.DELETED: "true"} if deleted else None
+        return self._record(ctx, "GET", _path(image_id), params=params)
 
     def find(self, ctx: Context, query: Query) -> Page:
-        answer = self._ask(ctx, "GET", "/records", params=records.encode_query(query))
-        return _understood(_page, answer)
+        answer = self._ask(ctx, "GET", "/records", params={queries.PARAMETER: queries.encode_query(query)})
+        return _understood(lambda value: _page(value, query), answer)
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         headers = {} if expect is None else {records.EXPECT_HEADER: str(expect)}
@@ -61,6 +68,26 @@ class HttpRegistry:
     def remove(self, ctx: Context, image_id: str) -> Image:
         return self._record(ctx, "DELETE", _path(image_id))
 
+    def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
+        return _understood(records.decode_members, self._ask(ctx, "GET", f"{_path(image_id)}/members"))
+
+    def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
+        return _understood(records.decode_members, self._ask(ctx, "GET", f"/memberships/{quote(tenant, safe='')}"))
+
+    def set_members(
+        self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
+    ) -> tuple[Member, ...]:
+        method = "PUT" if replace else "PATCH"
+        answer = self._ask(ctx, method, f"{_path(image_id)}/members", json=dict(wanted))
+        return _understood(records.decode_members, answer)
+
+    def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
+        answer = self._ask(ctx, "PUT", _member_path(image_id, tenant), json={"status": str(status)})
+        return _understood(records.decode_member, answer)
+
+    def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
+        self._ask(ctx, "DELETE", _member_path(image_id, tenant))
+
     def _record(self, ctx: Context, method: str, path: str, **arguments: Any) -> Image:
         return _understood(_image, self._ask(ctx, method, path, **arguments))
 
@@ -68,7 +95,7 @@ class HttpRegistry:
         self, ctx: Context, method: str, path: str, *, headers: dict[str, str] | None = None, **arguments: Any
     ) -> bytes:
         """The body of a good answer. A GET is asked once more when a kept connection turns out to be closed."""
-        headers = {**headers_for(ctx), **(headers or {})}
+        headers = {**headers_for(ctx), **self._key, **(headers or {})}
         for attempt in (1, 2):
             try:
                 response = self._session.request(
@@ -97,11 +124,18 @@ def _path(image_id: str) -> str:
     return f"/records/{image_id}"
 
 
+def _member_path(image_id: str, tenant: str) -> str:
+    """Raises NotFound for a name that would be another path."""
+    if tenant.strip(".") == "":
+        raise NotFound(f"{shown(tenant)} is no member of this image")
+    return f"{_path(image_id)}/members/{quote(tenant, safe='')}"
+
+
 def _error(response: requests.Response) -> GlanceError:
     """The registry's error as itself; anything that is not its answer to a request counts as no answer."""
     reason = response.headers.get(REASON_HEADER)
-    if reason is None or response.status_code >= 500:
-        LOG.error("the registry answered %s", response.status_code)
+    if reason is None or response.status_code >= 500 or response.status_code == 401:
+        LOG.error("the registry answered %s: %s", response.status_code, shown(response.text))
         return RegistryDown("the registry does not answer as it should")
     return error_from(response.status_code, reason, response.text.partition("\n\n")[2].strip())
 
@@ -110,8 +144,8 @@ def _image(value: object) -> Image:
     return _kept(records.decode_image(value))
 
 
-def _page(value: object) -> Page:
-    page = records.decode_page(value)
+def _page(value: object, query: Query) -> Page:
+    page = queries.decode_page(value, query.order)
     for image in page.images:
         _kept(image)
     return page

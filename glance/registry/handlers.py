@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry's own HTTP resource, spoken by glance-api: records, in the JSON of wire/records.py."""
+"""The registry's own HTTP resource, spoken by glance-api: records and members, in the JSON of wire/records.py."""
+
+from collections.abc import Mapping
 
 from webob import Request, Response
 
 from glance.core.errors import Invalid
-from glance.core.image import Image, Status
+from glance.core.image import Image, MemberStatus, Status
 from glance.core.ports import Registry
 from glance.core.values import shown
-from glance.wire import records
+from glance.wire import queries, records
+from glance.wire.decode import object_of, one_of
 from glance.wsgi.body import json_of, parameters_of
 from glance.wsgi.identify import context_of
 from glance.wsgi.router import Handler
@@ -25,18 +28,26 @@ class Records:
             ("GET", "/records/{image_id}", self.get),
             ("PATCH", "/records/{image_id}", self.update),
             ("DELETE", "/records/{image_id}", self.remove),
+            ("GET", "/records/{image_id}/members", self.members),
+            ("PUT", "/records/{image_id}/members", self.replace_members),
+            ("PATCH", "/records/{image_id}/members", self.add_members),
+            ("PUT", "/records/{image_id}/members/{member}", self.answer),
+            ("DELETE", "/records/{image_id}/members/{member}", self.drop_member),
+            ("GET", "/memberships/{member}", self.memberships),
         ]
 
     def find(self, request: Request) -> Response:
-        page = self._registry.find(context_of(request), records.decode_query(parameters_of(request)))
-        return json_answer(records.encode_page(page))
+        parameters = _parameters(request, queries.PARAMETER)
+        page = self._registry.find(context_of(request), queries.decode_query(parameters.get(queries.PARAMETER, "{}")))
+        return json_answer(queries.encode_page(page))
 
     def add(self, request: Request) -> Response:
         image = records.decode_image(json_of(request))
         return _record(self._registry.add(context_of(request), image))
 
     def get(self, request: Request, image_id: str) -> Response:
-        return _record(self._registry.get(context_of(request), image_id))
+        deleted = _parameters(request, records.DELETED).get(records.DELETED) == "true"
+        return _record(self._registry.get(context_of(request), image_id, deleted=deleted))
 
     def update(self, request: Request, image_id: str) -> Response:
         change = records.decode_change(json_of(request))
@@ -45,6 +56,40 @@ class Records:
 
     def remove(self, request: Request, image_id: str) -> Response:
         return _record(self._registry.remove(context_of(request), image_id))
+
+    def members(self, request: Request, image_id: str) -> Response:
+        return json_answer(records.encode_members(self._registry.members(context_of(request), image_id)))
+
+    def replace_members(self, request: Request, image_id: str) -> Response:
+        return self._set_members(request, image_id, replace=True)
+
+    def add_members(self, request: Request, image_id: str) -> Response:
+        return self._set_members(request, image_id, replace=False)
+
+    def _set_members(self, request: Request, image_id: str, *, replace: bool) -> Response:
+        wanted = records.decode_wanted(json_of(request))
+        members = self._registry.set_members(context_of(request), image_id, wanted, replace=replace)
+        return json_answer(records.encode_members(members))
+
+    def answer(self, request: Request, image_id: str, member: str) -> Response:
+        status = one_of(MemberStatus)("status", object_of("an answer", json_of(request)).get("status"))
+        answered = self._registry.set_member_status(context_of(request), image_id, member, status)
+        return json_answer(records.encode_member(answered))
+
+    def drop_member(self, request: Request, image_id: str, member: str) -> Response:
+        self._registry.drop_member(context_of(request), image_id, member)
+        return json_answer({})
+
+    def memberships(self, request: Request, member: str) -> Response:
+        return json_answer(records.encode_members(self._registry.memberships(context_of(request), member)))
+
+
+def _parameters(request: Request, known: str) -> Mapping[str, str]:
+    parameters = parameters_of(request)
+    for name in parameters:
+        if name != known:
+            raise Invalid(f"unknown parameter {shown(name)}: expected {known}")
+    return parameters
 
 
 def _status(text: str | None) -> Status | None:

@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING
 
-from glance.config import RegistryConfig
+from glance.config import RegistryConfig, policy_of
 from glance.core.ports import Registry
 from glance.registry.classic import Images
 from glance.registry.db.engine import connect
@@ -11,7 +11,7 @@ from glance.registry.db.migrate import prepare
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.handlers import Records
 from glance.wsgi.faults import Faults
-from glance.wsgi.identify import Identify
+from glance.wsgi.identify import Identify, KeyHolders, RequestId
 from glance.wsgi.router import Router
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> "WSGIApplicat
 def build(config: RegistryConfig, *, registry: Registry | None = None) -> "WSGIApplication":
     """The application; tests hand in their own registry."""
     registry = registry or _sql_registry(config)
-    return Identify(Faults(Router([*Images(registry).routes(), *Records(registry).routes()])))
+    router = Router([*Images(registry).routes(), *Records(registry).routes()])
+    return RequestId(Faults(Identify(router, KeyHolders(config.registry_key))))
 
 
 def _sql_registry(config: RegistryConfig) -> SqlRegistry:
     engine = connect(config.sql_connection, config.sql_idle_timeout)
     prepare(engine)
-    return SqlRegistry(engine)
+    return SqlRegistry(engine, policy=policy_of(config), accept_members=config.accept_members)

@@ -56,7 +56,7 @@ def record_of(image: Image) -> dict[str, object]:
         "location": image.locations[0] if image.locations else None,
         "properties": dict(image.properties),
         "created_at": _time(image.created_at),
-        "updated_at": _time(image.updated_at),
+        "updated_at": _time(image.updated_at if image.updated_at != image.created_at else None),
         "deleted_at": _time(image.deleted_at),
         "deleted": image.deleted,
     }

@@ -1,37 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image, ImageChange, Query and Page ↔ the JSON that the two daemons speak with each other.
+"""Image, ImageChange and Member ↔ the JSON that the two daemons speak with each other.
 
 A record is an object with a key per field of Image; a change one with the fields that it sets. Decoding is an
-entrance like any other: every value is checked, and a key that is no field is Invalid.
+entrance like any other: every value is checked, and a key that is no field is Invalid. Lists are in queries.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from glance.core import values
 from glance.core.errors import Invalid
 from glance.core.image import (
     CONTAINER_FORMATS,
     DISK_FORMATS,
-    MAX_PAGE,
     Image,
     ImageChange,
-    Page,
-    Query,
+    Member,
+    MemberStatus,
     Status,
     Visibility,
 )
+from glance.wire.decode import Decoder, choice, line, list_of, number, object_of, one_of, or_none, time
 
 EXPECT_HEADER = "X-Glance-Expect"  # the status that an update starts from
+DELETED = "deleted"  # the parameter of a URL by which an admin gets a deleted image, too
 MAX_LOCATIONS = 128  # per image
 MAX_TAGS = 128  # per image
-
-T = TypeVar("T")
-E = TypeVar("E", bound=StrEnum)
-Decoder = Callable[[str, Any], Any]
 
 
 def encode_image(image: Image) -> dict[str, object]:
@@ -40,7 +37,7 @@ def encode_image(image: Image) -> dict[str, object]:
 
 def decode_image(value: object) -> Image:
     """Raises Invalid."""
-    return Image(**_decoded(value))
+    return Image(**_decoded(value, _IMAGE))
 
 
 def encode_change(change: ImageChange) -> dict[str, object]:
@@ -49,50 +46,37 @@ def encode_change(change: ImageChange) -> dict[str, object]:
 
 def decode_change(value: object) -> ImageChange:
     """Raises Invalid."""
-    known = {item.name for item in fields(ImageChange)}
-    decoded = _decoded(value)
-    for name in decoded:
-        if name not in known:
-            raise Invalid(f"{name} cannot be changed")
-    return ImageChange(**decoded)
+    return ImageChange(**_decoded(value, _CHANGE))
 
 
-def encode_page(page: Page) -> dict[str, object]:
-    return {"records": [encode_image(image) for image in page.images], "after": page.after}
+def encode_members(members: Iterable[Member]) -> dict[str, object]:
+    return {"members": [encode_member(member) for member in members]}
 
 
-def decode_page(value: object) -> Page:
+def decode_members(value: object) -> tuple[Member, ...]:
     """Raises Invalid."""
-    page = _object("a page", value)
-    if page.keys() != {"records", "after"}:  # without its `after`, a list would end early and nobody would know
-        raise Invalid("a page must have records and after, and nothing else")
-    if not isinstance(page["records"], list):
-        raise Invalid(f"records must be a list, not {values.shown(page['records'])}")
-    return Page(
-        images=tuple(decode_image(record) for record in page["records"]),
-        after=_or_none(_number(values.MAX_SIZE))("after", page["after"]),
-    )
+    found = object_of("a list of members", value).get("members")
+    return tuple(list_of(lambda _, member: decode_member(member))("members", found))
 
 
-def encode_query(query: Query) -> dict[str, str]:
-    """The parameters of a URL."""
-    parameters = {"after": str(query.after), "limit": str(query.limit)}
-    if query.visibility is not None:
-        parameters["visibility"] = str(query.visibility)
-    return parameters
+def encode_member(member: Member) -> dict[str, object]:
+    return {item.name: _plain(getattr(member, item.name)) for item in fields(Member)}
 
 
-def decode_query(parameters: Mapping[str, str]) -> Query:
-    """Raises Invalid. A limit over the largest page is cut to it."""
-    for name in parameters:
-        if name not in ("after", "limit", "visibility"):
-            raise Invalid(f"unknown parameter {values.shown(name)}: expected after, limit or visibility")
-    limit = values.whole_number("limit", parameters.get("limit", str(MAX_PAGE)), least=1)
-    return Query(
-        visibility=_visibility(parameters),
-        after=values.whole_number("after", parameters.get("after", "0")),
-        limit=min(limit, MAX_PAGE),
-    )
+def decode_member(value: object) -> Member:
+    """Raises Invalid."""
+    decoded = _decoded(value, _MEMBER)
+    if not decoded.keys() >= {"image_id", "member"}:
+        raise Invalid("a member must have an image_id and a member")
+    return Member(**decoded)
+
+
+def decode_wanted(value: object) -> dict[str, bool | None]:
+    """Tenant → can_share of members that an image is to have. Raises Invalid."""
+    return {
+        values.line("a member", tenant, least=1): None if can_share is None else values.truth("can_share", can_share)
+        for tenant, can_share in object_of("members", value).items()
+    }
 
 
 def _plain(value: object) -> object:
@@ -107,107 +91,54 @@ def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _decoded(value: object) -> dict[str, Any]:
-    record = _object("a record", value)
+def _decoded(value: object, decoders: Mapping[str, Decoder]) -> dict[str, Any]:
+    record = object_of("a record", value)
     decoded = {}
     for name, field in record.items():
-        if name not in _DECODERS:
-            raise Invalid(f"a record has no field {values.shown(name)}")
-        decoded[name] = _DECODERS[name](name, field)
+        if name not in decoders:
+            raise Invalid(f"a record has no field {values.shown(name)} that could be given here")
+        decoded[name] = decoders[name](name, field)
     return decoded
 
 
-def _object(what: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Invalid(f"{what} must be an object, not {values.shown(value)}")
-    return value
+_locations = list_of(line(values.MAX_LOCATION), MAX_LOCATIONS)
+_tags = list_of(line(values.MAX_TEXT), MAX_TAGS)
+_names = list_of(line(values.MAX_TEXT), values.MAX_PROPERTIES)
 
-
-def _line(most: int) -> Decoder:
-    return lambda name, value: values.line(name, value, most=most)
-
-
-def _number(most: int, least: int = 0) -> Decoder:
-    def decode(name: str, value: object) -> int:
-        if not isinstance(value, int):
-            raise Invalid(f"{name} must be a whole number, not {values.shown(value)}")
-        return values.whole_number(name, value, least=least, most=most)
-
-    return decode
-
-
-def _one_of(kind: type[E]) -> Callable[[str, object], E]:
-    def decode(name: str, value: object) -> E:
-        for member in kind:
-            if value == str(member):
-                return member
-        raise Invalid(f"{name} must be one of {', '.join(kind)}, not {values.shown(value)}")
-
-    return decode
-
-
-def _choice(choices: Sequence[str]) -> Decoder:
-    def decode(name: str, value: object) -> str:
-        if isinstance(value, str) and value in choices:
-            return value
-        raise Invalid(f"{name} must be one of {', '.join(choices)}, not {values.shown(value)}")
-
-    return decode
-
-
-def _or_none(decode: Decoder) -> Decoder:
-    return lambda name, value: None if value is None else decode(name, value)
-
-
-def _list(most: int, decode: Decoder) -> Callable[[str, object], list[Any]]:
-    def decode_all(name: str, value: object) -> list[Any]:
-        if not isinstance(value, list) or len(value) > most:
-            raise Invalid(f"{name} must be a list of at most {most} texts")
-        return [decode(name, item) for item in value]
-
-    return decode_all
-
-
-def _visibility(parameters: Mapping[str, str]) -> Visibility | None:
-    wanted = parameters.get("visibility")
-    return None if wanted is None else _one_of(Visibility)("visibility", wanted)
-
-
-def _time(name: str, value: object) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is not None:
-        raise Invalid(f"{name} must be a time such as 2011-03-04T23:47:58.145889, not {values.shown(value)}")
-    return moment
-
-
-_locations = _list(MAX_LOCATIONS, _line(values.MAX_LOCATION))
-_tags = _list(MAX_TAGS, _line(values.MAX_TEXT))
-
-_DECODERS: dict[str, Decoder] = {
+_IMAGE: dict[str, Decoder] = {
     "id": lambda name, value: "" if value == "" else values.image_uuid(name, value),
-    "number": _or_none(_number(values.MAX_SIZE, least=1)),
-    "name": _or_none(_line(values.MAX_TEXT)),
-    "status": _one_of(Status),
-    "visibility": _one_of(Visibility),
-    "owner": _or_none(_line(values.MAX_TEXT)),
-    "disk_format": _or_none(_choice(DISK_FORMATS)),
-    "container_format": _or_none(_choice(CONTAINER_FORMATS)),
-    "size": _or_none(_number(values.MAX_SIZE)),
-    "virtual_size": _or_none(_number(values.MAX_SIZE)),
-    "checksum": _or_none(_line(32)),
-    "os_hash_algo": _or_none(_line(64)),
-    "os_hash_value": _or_none(_line(128)),
-    "min_disk": _number(values.MAX_INT),
-    "min_ram": _number(values.MAX_INT),
+    "number": or_none(number(values.MAX_SIZE, least=1)),
+    "name": or_none(line(values.MAX_TEXT)),
+    "status": one_of(Status),
+    "visibility": one_of(Visibility),
+    "owner": or_none(line(values.MAX_TEXT)),
+    "disk_format": or_none(choice(DISK_FORMATS)),
+    "container_format": or_none(choice(CONTAINER_FORMATS)),
+    "size": or_none(number(values.MAX_SIZE)),
+    "virtual_size": or_none(number(values.MAX_SIZE)),
+    "checksum": or_none(line(32)),
+    "os_hash_algo": or_none(line(64)),
+    "os_hash_value": or_none(line(128)),
+    "min_disk": number(values.MAX_INT),
+    "min_ram": number(values.MAX_INT),
     "protected": values.truth,
     "hidden": values.truth,
-    "created_at": _or_none(_time),
-    "updated_at": _or_none(_time),
-    "deleted_at": _or_none(_time),
+    "created_at": or_none(time),
+    "updated_at": or_none(time),
+    "deleted_at": or_none(time),
     "locations": lambda name, value: tuple(_locations(name, value)),
     "tags": lambda name, value: frozenset(_tags(name, value)),
     "properties": lambda _, value: values.properties(value),
+}
+_CHANGE: dict[str, Decoder] = {
+    "dropped": lambda name, value: frozenset(_names(name, value)),
+    **{name: decode for name, decode in _IMAGE.items() if name in {item.name for item in fields(ImageChange)}},
+}
+_MEMBER: dict[str, Decoder] = {
+    "image_id": values.image_uuid,
+    "member": line(values.MAX_TEXT),
+    "can_share": values.truth,
+    "status": one_of(MemberStatus),
+    "created_at": or_none(time),
+    "updated_at": or_none(time),
 }

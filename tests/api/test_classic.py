@@ -6,8 +6,12 @@ from datetime import datetime
 
 import pytest
 
-from glance.core.image import Image, Query, Status
+from glance.core.context import Context
+from glance.core.image import Image, Status
+from glance.core.query import Query
 from tests.servers.web import DATA, Handler
+
+OPERATOR = Context(is_admin=True)
 
 TWELVE = {
     "id", "name", "type", "size", "status", "is_public", "location", "properties",
@@ -114,7 +118,7 @@ def test_what_goes_up_comes_down(api, path, chunked, body):
 
 def test_both_digests_are_recorded(api):
     api.add(BYTES)
-    image = api.registry.get(None, "1")
+    image = api.registry.get(OPERATOR, "1")
     assert image.checksum == hashlib.md5(BYTES).hexdigest()
     assert (image.os_hash_algo, image.os_hash_value) == ("sha512", hashlib.sha512(BYTES).hexdigest())
 
@@ -158,7 +162,7 @@ def test_a_location_of_unknown_size_is_read_to_its_end(api, web):
 def test_a_location_without_an_image_is_refused(api, web, path):
     response = api("POST", "/images", {"x-image-meta-type": "raw", "x-image-meta-location": web.url(path)})
     assert response.status_int == 400
-    assert list(api.registry.find(None, Query()).images) == []
+    assert list(api.registry.find(OPERATOR, Query(everyone=True)).images) == []
 
 
 def test_third_parties_bytes_that_are_gone_are_404_before_any_header(api, web, monkeypatch):
@@ -318,7 +322,7 @@ def test_what_is_not_there_is_404(api, method, path):
 
 def test_an_image_is_not_found_by_its_uuid(api):
     api.add(BYTES)
-    assert api("GET", f"/images/{api.registry.get(None, '1').id}").status_int == 404
+    assert api("GET", f"/images/{api.registry.get(OPERATOR, '1').id}").status_int == 404
 
 
 def test_the_text_of_a_404_names_the_image(api):
@@ -525,7 +529,7 @@ def test_a_wrong_value_is_a_400_that_says_what_was_expected(api, fields, token):
     assert response.status_int == 400
     assert token in response.text
     assert len(response.body) < 1000
-    assert api.registry.find(None, Query()).images == ()
+    assert api.registry.find(OPERATOR, Query(everyone=True)).images == ()
 
 
 def test_a_type_is_required(api):

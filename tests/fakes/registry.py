@@ -1,15 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Registry in memory, for tests; passes the suite of tests/contract like the real ones."""
+"""A Registry in memory, for tests; passes the suite of tests/contract like the real ones.
 
+It decides by core/access.py, so that a test can hold the SQL of the real one against it."""
+
+import operator
 import threading
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from glance.core.access import can_change, can_see, can_share, is_listed
 from glance.core.context import Context
-from glance.core.errors import Duplicate, Invalid, NotFound, WrongState
-from glance.core.image import MAX_PAGE, Image, ImageChange, Page, Query, Status
-from glance.core.values import MAX_INT, check_properties
+from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, Protected, TooMany, WrongState
+from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
+from glance.core.policy import Action, Policy
+from glance.core.query import MAX_PAGE, Comparison, Filter, Page, Query, position_of
+from glance.core.values import MAX_INT, MAX_MEMBERS, check_properties
+
+ORDERED = {
+    Comparison.LESS: operator.lt,
+    Comparison.LESS_OR_EQUAL: operator.le,
+    Comparison.MORE: operator.gt,
+    Comparison.MORE_OR_EQUAL: operator.ge,
+}
 
 
 def now() -> datetime:
@@ -17,59 +31,190 @@ def now() -> datetime:
 
 
 class MemoryRegistry:
-    """`images` are by number, deleted ones included."""
+    """`images` are by number, deleted ones included; `shares` by number and tenant."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, policy: Policy | None = None, accept_members: bool = False) -> None:
         self.images: dict[int, Image] = {}
-        self._lock = threading.Lock()
+        self.shares: dict[tuple[int, str], Member] = {}
+        self._policy = policy or Policy()
+        self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
+        self._lock = threading.RLock()
 
     def add(self, ctx: Context, image: Image) -> Image:
         with self._lock:
             number = max(self.images, default=0) + 1 if image.number is None else image.number
             if not 1 <= number <= MAX_INT or image.status is Status.DELETED:
                 raise Invalid("no image can be added with this number or status")
+            if image.visibility is Visibility.PUBLIC:
+                self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
             if number in self.images or image.id in {kept.id for kept in self.images.values()}:
                 raise Duplicate("an image of that identifier exists, or existed")
+            created_at = image.created_at or now()
             return self._keep(
-                replace(image, number=number, id=image.id or str(uuid.uuid4()), created_at=image.created_at or now())
+                replace(
+                    image,
+                    number=number,
+                    id=image.id or str(uuid.uuid4()),
+                    owner=image.owner if ctx.is_admin else ctx.tenant,
+                    created_at=created_at,
+                    updated_at=created_at,
+                )
             )
 
-    def get(self, ctx: Context, image_id: str) -> Image:
+    def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         with self._lock:
-            return self._found(image_id)
+            return self._found(ctx, image_id, deleted=deleted and ctx.is_admin)
 
     def find(self, ctx: Context, query: Query) -> Page:
         with self._lock:
             limit = min(query.limit, MAX_PAGE)
-            found = [
-                image
-                for number, image in sorted(self.images.items())
-                if number > query.after and not image.deleted and query.visibility in (None, image.visibility)
-            ]
-            return Page(images=tuple(found[:limit]), after=found[limit - 1].number if len(found) > limit else None)
+            order = query.order
+            found = [image for image in self.images.values() if self._matches(ctx, query, image)]
+            for item in reversed(order):
+                found.sort(key=lambda image, key=item.key: _rank(getattr(image, key)), reverse=item.descending)
+            if query.after is not None:
+                found = [image for image in found if _is_behind(position_of(image, order), query)]
+            after = position_of(found[limit - 1], order) if len(found) > limit else None
+            return Page(images=tuple(found[:limit]), after=after)
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         with self._lock:
-            image = self._found(image_id)
+            image = self._changeable(ctx, image_id)
             if change.status is Status.DELETED:
                 raise Invalid("an image is removed, not updated to be deleted")
+            if change.visibility is Visibility.PUBLIC:
+                self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
+            given = change.given()
+            if "owner" in given and not ctx.is_admin:
+                raise NotAllowed("only an admin may give an image to another owner")
             if expect not in (None, image.status):
                 raise WrongState(f"image {image.number} is {image.status}, not {expect}")
-            given = change.given()
-            given["properties"] = {**image.properties, **given.get("properties", {})}
+            dropped = given.pop("dropped", ())
+            kept = {name: value for name, value in image.properties.items() if name not in dropped}
+            given["properties"] = {**kept, **given.get("properties", {})}
             check_properties(given["properties"])
-            return self._keep(replace(image, **given, updated_at=now()))
+            updated_at = max(now(), image.created_at + timedelta(microseconds=1))
+            return self._keep(replace(image, **given, updated_at=updated_at))
 
     def remove(self, ctx: Context, image_id: str) -> Image:
         with self._lock:
-            return self._keep(replace(self._found(image_id), status=Status.DELETED, deleted_at=now()))
+            foreign = self._policy.allows(ctx, Action.DELETE_FOREIGN_IMAGE)
+            image = self._found(ctx, image_id) if foreign else self._changeable(ctx, image_id)
+            if image.protected:
+                raise Protected(f"image {image.number} is protected")
+            for key in [key for key in self.shares if key[0] == image.number]:
+                del self.shares[key]
+            return self._keep(replace(image, status=Status.DELETED, deleted_at=now()))
 
-    def _found(self, image_id: str) -> Image:
+    def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
+        with self._lock:
+            image = self._found(ctx, image_id)
+            members = (member for (number, _), member in sorted(self.shares.items()) if number == image.number)
+            return tuple(member for member in members if can_change(ctx, image) or member.member == ctx.tenant)
+
+    def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
+        with self._lock:
+            mine = ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)
+            return tuple(
+                member
+                for (number, who), member in sorted(self.shares.items())
+                if who == tenant and (mine or can_change(ctx, self.images[number]))
+            )
+
+    def set_members(
+        self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
+    ) -> tuple[Member, ...]:
+        with self._lock:
+            image = self._shareable(ctx, image_id)
+            there = {who: member for (number, who), member in self.shares.items() if number == image.number}
+            kept = {who: member for who, member in there.items() if who in wanted or not replace}
+            if len(kept.keys() | wanted.keys()) > MAX_MEMBERS:
+                raise TooMany(f"an image may have at most {MAX_MEMBERS} members")
+            for who in there.keys() - kept.keys():
+                del self.shares[image.number, who]
+            for who, can_share_it in wanted.items():
+                old = kept.get(who)
+                self.shares[image.number, who] = Member(
+                    image_id=image.id,
+                    member=who,
+                    can_share=bool(old and old.can_share) if can_share_it is None else can_share_it,
+                    status=old.status if old else self._first_answer,
+                    created_at=old.created_at if old else now(),
+                    updated_at=now(),
+                )
+            return self.members(ctx, image_id)
+
+    def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
+        with self._lock:
+            image = self._found(ctx, image_id)
+            if not (ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)):
+                raise NotAllowed("only the member himself says whether he accepts an image")
+            if (image.number, tenant) not in self.shares:
+                raise NotFound("no member of this image")
+            member = replace(self.shares[image.number, tenant], status=status, updated_at=now())
+            self.shares[image.number, tenant] = member
+            return member
+
+    def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
+        with self._lock:
+            image = self._shareable(ctx, image_id)
+            if self.shares.pop((image.number, tenant), None) is None:
+                raise NotFound("no member of this image")
+
+    def _membership(self, ctx: Context, image: Image) -> Member | None:
+        return self.shares.get((image.number, ctx.tenant)) if ctx.tenant is not None else None
+
+    def _found(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         for image in self.images.values():
-            if image_id in (image.id, str(image.number)) and not image.deleted:
+            named = image_id in (image.id, str(image.number)) and (deleted or not image.deleted)
+            if named and can_see(ctx, image, self._membership(ctx, image)):
                 return image
         raise NotFound(f"there is no image {image_id!r}")
+
+    def _changeable(self, ctx: Context, image_id: str) -> Image:
+        image = self._found(ctx, image_id)
+        if not can_change(ctx, image):
+            raise NotAllowed(f"image {image.number} belongs to another tenant")
+        return image
+
+    def _shareable(self, ctx: Context, image_id: str) -> Image:
+        image = self._found(ctx, image_id)
+        if not can_share(ctx, image, self._membership(ctx, image)):
+            raise NotAllowed("only the owner of an image, and members that may share it, give it members")
+        if image.visibility is Visibility.PRIVATE:
+            self._keep(replace(image, visibility=Visibility.SHARED))
+        return image
+
+    def _matches(self, ctx: Context, query: Query, image: Image) -> bool:
+        return (
+            (query.deleted or not image.deleted)
+            and is_listed(ctx, query, image, self._membership(ctx, image))
+            and all(_fulfils(image, item) for item in query.filters)
+            and query.properties.items() <= dict(image.properties).items()
+            and query.tags <= image.tags
+        )
 
     def _keep(self, image: Image) -> Image:
         self.images[image.number] = replace(image, properties=dict(image.properties))
         return image
+
+
+def _rank(value: object) -> tuple[object, ...]:
+    """None before all values."""
+    return (False,) if value is None else (True, value)
+
+
+def _is_behind(position: tuple[object, ...], query: Query) -> bool:
+    for item, value, last in zip(query.order, position, query.after, strict=True):
+        if value != last:
+            return (_rank(value) > _rank(last)) != item.descending
+    return False
+
+
+def _fulfils(image: Image, item: Filter) -> bool:
+    value = getattr(image, item.field)
+    if item.comparison is Comparison.IN:
+        return value in item.values
+    if item.comparison is Comparison.NOT_IN:
+        return value not in item.values
+    return value is not None and ORDERED[item.comparison](value, item.values[0])

@@ -67,9 +67,9 @@ def test_a_draft_comes_back(draft):
 def test_times_always_have_microseconds():
     moment = datetime(2011, 3, 4)
     record = classic.record_of(
-        replace(IMAGE, created_at=moment, updated_at=moment, deleted_at=moment, status=Status.DELETED)
+        replace(IMAGE, created_at=moment, updated_at=moment.replace(day=5), deleted_at=moment, status=Status.DELETED)
     )
-    assert {record["created_at"], record["updated_at"], record["deleted_at"]} == {"2011-03-04T00:00:00.000000"}
+    assert {record["created_at"], record["updated_at"], record["deleted_at"]} == {"2011-03-04T00:00:00.000000", "2011-03-05T00:00:00.000000"}
     assert record["deleted"] is True
 
 

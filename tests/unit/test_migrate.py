@@ -68,10 +68,10 @@ def test_the_known_head_is_alembics():
 
 def test_a_second_start_finds_everything_in_place(engine, monkeypatch):
     migrate.prepare(engine)
-    SqlRegistry(engine).add(Context(), Image(name="kept"))
+    SqlRegistry(engine).add(Context(is_admin=True), Image(name="kept"))
     monkeypatch.setattr(migrate, "_upgrade", lambda _: pytest.fail("no step is due"))
     migrate.prepare(engine)
-    assert SqlRegistry(engine).get(Context(), "1").name == "kept"
+    assert SqlRegistry(engine).get(Context(is_admin=True), "1").name == "kept"
 
 
 def test_no_connection_is_left_open(engine):

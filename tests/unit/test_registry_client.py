@@ -13,11 +13,12 @@ import requests
 
 from glance.core.context import Context
 from glance.core.errors import Conflict, Duplicate, NotFound, RegistryDown, WrongState
-from glance.core.image import Image, ImageChange, Query
+from glance.core.image import Image, ImageChange
+from glance.core.query import Query
 from glance.registry.client import HttpRegistry
 from glance.wire import records
 
-CTX = Context()
+CTX = Context(is_admin=True)
 KEPT = Image(id="71c675ab-d94f-49cd-a114-e12490b328d9", number=7, name="n")
 RECORD = json.dumps(records.encode_image(KEPT)).encode()
 

@@ -24,12 +24,13 @@ from glance.core.errors import (
     UnknownStore,
     WrongState,
 )
-from glance.core.image import Image, ImageChange, Page, Query, Span, Status
+from glance.core.image import Image, ImageChange, Span, Status
+from glance.core.query import Page, Query
 from glance.core.service import ImageService
 from glance.store import StoreSet
 from tests.fakes.store import BytesSource, MemoryBlob, MemoryStore
 
-CTX = Context()
+CTX = Context(is_admin=True)
 DATA = bytes(range(256)) * 4
 
 
@@ -52,9 +53,10 @@ class Records:
         raise NotFound("no such image")
 
     def find(self, ctx: Context, query: Query) -> Page:
-        found = [image for image in self.images.values() if image.number > query.after][: query.limit + 1]
+        last = query.after[0] if query.after else 0
+        found = [image for image in self.images.values() if image.number > last][: query.limit + 1]
         more = len(found) > query.limit
-        return Page(images=tuple(found[: query.limit]), after=found[query.limit - 1].number if more else None)
+        return Page(images=tuple(found[: query.limit]), after=(found[query.limit - 1].number,) if more else None)
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         self.before(change.status)

@@ -9,7 +9,8 @@ from webob import Request, Response
 from glance.api.classic import shapes
 from glance.core import values
 from glance.core.errors import Invalid, NotFound, WrongState
-from glance.core.image import UNSET, Image, ImageChange, Query, Status, Visibility
+from glance.core.image import UNSET, Image, ImageChange, Status, Visibility
+from glance.core.query import Query, Sort
 from glance.core.service import ImageService
 from glance.wire import classic
 from glance.wsgi.body import has_body, source_of
@@ -51,7 +52,7 @@ class Images:
         else:
             image = self._service.reserve(ctx, draft)
         # The steps from queued to active are one creation to the client, not updates.
-        response = shapes.single(replace(image, updated_at=None))
+        response = shapes.single(replace(image, updated_at=image.created_at))
         response.location = f"/images/{image.number}"
         return response
 
@@ -84,7 +85,8 @@ class Images:
         return Response(content_length=0)
 
     def _public(self, request: Request) -> Iterator[Image]:
-        return self._service.list(context_of(request), Query(visibility=Visibility.PUBLIC))
+        query = Query(visibility=frozenset({Visibility.PUBLIC}), sort=(Sort("number"),))
+        return self._service.list(context_of(request), query)
 
     def _image(self, request: Request, number: str) -> Image:
         if not classic.is_number(number):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables: wide enough for everything that any dialect knows of an image, from the first day.
 
-Times are UTC without zone. `images.number` is the primary key and is never given twice, not even after the
+Times are UTC without zone. Lists are sorted by one column, then created_at, then id, and ask for one visibility,
+or for one owner (query.py); each such list has its index below, so a page costs the same however long the list.
+`images.number` is the primary key and is never given twice, not even after the
 newest image was deleted; `images.id` is the UUID by which newer APIs name the image. Deleted images keep their
 row, so that neither name can come back.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -20,6 +22,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -39,23 +42,34 @@ Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 Value = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 
+def now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
+
+
+LISTED = ("name", "status", "container_format", "disk_format", "size", "updated_at")  # before created_at and id
 
 
 class ImageRow(Base):
     __tablename__ = "images"
     __table_args__: Any = (
-        Index(None, "visibility", "status", "number"),
+        Index("ix_images_list_number", "deleted", "visibility", "number"),
+        Index("ix_images_list_id", "deleted", "visibility", "id"),
+        Index("ix_images_list_created_at", "deleted", "visibility", "created_at", "id"),
+        *(Index(f"ix_images_list_{key}", "deleted", "visibility", key, "created_at", "id") for key in LISTED),
+        Index("ix_images_owner_created_at", "owner", "deleted", "created_at", "id"),
         {"sqlite_autoincrement": True, **MYSQL},
     )
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(36), unique=True)
-    name: Mapped[str | None] = mapped_column(String(255), index=True)
+    name: Mapped[str | None] = mapped_column(String(255))
     status: Mapped[str] = mapped_column(String(30))
     visibility: Mapped[str] = mapped_column(String(30))
-    owner: Mapped[str | None] = mapped_column(String(255), index=True)
+    owner: Mapped[str | None] = mapped_column(String(255))
     disk_format: Mapped[str | None] = mapped_column(String(30))
     container_format: Mapped[str | None] = mapped_column(String(30))
     size: Mapped[int | None] = mapped_column(BigInteger)
@@ -67,9 +81,10 @@ class ImageRow(Base):
     min_ram: Mapped[int] = mapped_column(Integer)
     protected: Mapped[bool] = mapped_column(Boolean)
     hidden: Mapped[bool] = mapped_column(Boolean)
-    created_at: Mapped[datetime] = mapped_column(Moment, index=True)
+    created_at: Mapped[datetime] = mapped_column(Moment)
     updated_at: Mapped[datetime | None] = mapped_column(Moment)
     deleted_at: Mapped[datetime | None] = mapped_column(Moment)
+    deleted: Mapped[bool] = mapped_column(Boolean, server_default=false())
 
 
 def _image() -> Any:

@@ -1,51 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
 """SqlRegistry: the Registry of core/ports.py over SQLAlchemy Core.
 
-Every move of a status is one UPDATE with the status that is expected, so the database decides races. A write
-transaction begins with a write, so that SQLite takes its lock at once and never has to upgrade one.
+Every move of a status is one UPDATE with the status and the rights that are expected, so the database decides
+races. A write transaction begins with a write, so that SQLite takes its lock at once and never has to upgrade one.
 """
 
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, case, delete, false, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from glance.core.access import can_change
 from glance.core.context import Context
-from glance.core.errors import Duplicate, Invalid, NotFound, WrongState
-from glance.core.image import MAX_PAGE, Image, ImageChange, Page, Query, Status, Visibility
+from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, Protected, WrongState
+from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
+from glance.core.policy import Action, Policy
+from glance.core.query import MAX_PAGE, Page, Query, position_of
 from glance.core.values import MAX_INT, check_properties, shown
+from glance.registry.db import members
 from glance.registry.db.engine import translated
-from glance.registry.db.models import ImageRow, LocationRow, PropertyRow, TagRow
+from glance.registry.db.models import ImageRow, LocationRow, PropertyRow, TagRow, now
+from glance.registry.db.query import changeable_by, select_page, visible_to
 
 DIGITS = 18  # of a number that surely fits into 64 bits
+TICK = timedelta(microseconds=1)
 
 IMAGES: Any = ImageRow.__table__
 LOCATIONS: Any = LocationRow.__table__
 PROPERTIES: Any = PropertyRow.__table__
 TAGS: Any = TagRow.__table__
 
-ALIVE = IMAGES.c.status != str(Status.DELETED)
-SIDE_TABLES = frozenset({"locations", "properties", "tags"})
-IMAGE_COLUMNS = tuple(column.name for column in IMAGES.columns)
+ALIVE = IMAGES.c.deleted == false()
+SIDE_TABLES = frozenset({"locations", "properties", "tags", "dropped"})
+IMAGE_COLUMNS = tuple(column.name for column in IMAGES.columns)  # each a field of Image, or its `deleted`
 
 
 class SqlRegistry:
-    def __init__(self, engine: Engine) -> None:
+    """`accept_members`: who is made a member has accepted, as before there was an answer to give."""
+
+    def __init__(self, engine: Engine, *, policy: Policy | None = None, accept_members: bool = False) -> None:
         self._engine = engine
+        self._policy = policy or Policy()
+        self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
 
     def add(self, ctx: Context, image: Image) -> Image:
         if image.number is not None and not 1 <= image.number <= MAX_INT:
             raise Invalid(f"the number of an image must be from 1 to {MAX_INT}")
         _check_alive(image.status)
+        if image.visibility is Visibility.PUBLIC:
+            self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
+        if not ctx.is_admin:
+            image = replace(image, owner=ctx.tenant)
+        created_at = image.created_at or now()
         row: dict[str, Any] = {name: getattr(image, name) for name in IMAGE_COLUMNS}
         row |= {
             "id": image.id or str(uuid.uuid4()),
             "status": str(image.status),
             "visibility": str(image.visibility),
-            "created_at": image.created_at or _now(),
+            "created_at": created_at,
+            "updated_at": created_at,
         }
         if image.number is None:
             del row["number"]
@@ -59,49 +76,95 @@ class SqlRegistry:
             except IntegrityError as error:
                 raise Duplicate("an image of that identifier exists, or existed") from error
 
-    def get(self, ctx: Context, image_id: str) -> Image:
+    def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
+        condition = _named(image_id) if deleted and ctx.is_admin else _named(image_id) & ALIVE
         with translated(), self._engine.connect() as connection:
-            return _one(connection, _named(image_id) & ALIVE, image_id)
+            return _one(connection, condition & visible_to(ctx), image_id)
 
     def find(self, ctx: Context, query: Query) -> Page:
-        limit = min(query.limit, MAX_PAGE)
-        statement = select(IMAGES).where(ALIVE, IMAGES.c.number > query.after)
-        if query.visibility is not None:
-            statement = statement.where(IMAGES.c.visibility == str(query.visibility))
-        statement = statement.order_by(IMAGES.c.number).limit(limit + 1)
+        query = replace(query, limit=min(query.limit, MAX_PAGE))
         with translated(), self._engine.connect() as connection:
-            rows = connection.execute(statement).all()
-            images = _images(connection, rows[:limit])
-        return Page(images=images, after=images[-1].number if len(rows) > limit else None)
+            rows = connection.execute(select_page(ctx, query)).all()
+            images = _images(connection, rows[: query.limit])
+        after = position_of(images[-1], query.order) if len(rows) > query.limit else None
+        return Page(images=images, after=after)
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
         given = change.given()
         _check_alive(given.get("status"))
+        if change.visibility is Visibility.PUBLIC:
+            self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
+        if "owner" in given and not ctx.is_admin:
+            raise NotAllowed("only an admin may give an image to another owner")
         columns = {name: _plain(value) for name, value in given.items() if name not in SIDE_TABLES}
-        condition = _named(image_id) & ALIVE
-        expected = condition if expect is None else condition & (IMAGES.c.status == str(expect))
+        allowed = _named(image_id) & ALIVE & changeable_by(ctx)
+        expected = allowed if expect is None else allowed & (IMAGES.c.status == str(expect))
         with translated(), self._engine.begin() as connection:
-            statement = update(IMAGES).where(expected).values(**columns, updated_at=_now())
+            statement = update(IMAGES).where(expected).values(**columns, updated_at=_updated_at())
             if connection.execute(statement).rowcount == 0:
-                image = _one(connection, condition, image_id)
+                image = _changeable(connection, ctx, image_id)
                 raise WrongState(f"image {image.number} is {image.status}, not {expect}")
-            image = _one(connection, condition, image_id)
+            image = _one(connection, _named(image_id), image_id)
             if not given.keys() & SIDE_TABLES:
                 return image
             _change_sides(connection, image, given)
-            return _one(connection, condition, image_id)
-
-    def remove(self, ctx: Context, image_id: str) -> Image:
-        gone = {"status": str(Status.DELETED), "deleted_at": _now()}
-        with translated(), self._engine.begin() as connection:
-            statement = update(IMAGES).where(_named(image_id), ALIVE).values(gone)
-            if connection.execute(statement).rowcount == 0:
-                raise _not_found(image_id)
             return _one(connection, _named(image_id), image_id)
 
+    def remove(self, ctx: Context, image_id: str) -> Image:
+        gone = {"status": str(Status.DELETED), "deleted": True, "deleted_at": now()}
+        allowed = _named(image_id) & ALIVE & (IMAGES.c.protected == false())
+        foreign = self._policy.allows(ctx, Action.DELETE_FOREIGN_IMAGE)
+        allowed &= visible_to(ctx) if foreign else changeable_by(ctx)
+        with translated(), self._engine.begin() as connection:
+            if connection.execute(update(IMAGES).where(allowed).values(gone)).rowcount == 0:
+                image = _visible(connection, ctx, image_id) if foreign else _changeable(connection, ctx, image_id)
+                raise Protected(f"image {image.number} is protected against deletion: update it first")
+            image = _one(connection, _named(image_id), image_id)
+            members.clear(connection, image)
+            return image
 
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+    def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
+        with translated(), self._engine.connect() as connection:
+            return members.of_image(connection, ctx, _visible(connection, ctx, image_id))
+
+    def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
+        with translated(), self._engine.connect() as connection:
+            return members.of_tenant(connection, ctx, tenant)
+
+    def set_members(
+        self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
+    ) -> tuple[Member, ...]:
+        with translated(), self._engine.begin() as connection:
+            image = self._to_share(connection, ctx, image_id)
+            members.change(connection, image, wanted, replace, self._first_answer)
+            return members.of_image(connection, ctx, image)
+
+    def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
+        with translated(), self._engine.begin() as connection:
+            return members.answer(connection, ctx, _visible(connection, ctx, image_id), tenant, status)
+
+    def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
+        with translated(), self._engine.begin() as connection:
+            image = self._to_share(connection, ctx, image_id)
+            members.drop(connection, image, tenant)
+
+    def _to_share(self, connection: Connection, ctx: Context, image_id: str) -> Image:
+        """An image that the caller may share; locked until the transaction ends, so that changes of its members
+        come one after the other. A private one is shared from now on."""
+        shared = case(
+            (IMAGES.c.visibility == str(Visibility.PRIVATE), str(Visibility.SHARED)), else_=IMAGES.c.visibility
+        )
+        allowed = _named(image_id) & ALIVE & (changeable_by(ctx) | members.may_share(ctx))
+        if connection.execute(update(IMAGES).where(allowed).values(visibility=shared)).rowcount == 0:
+            _visible(connection, ctx, image_id)
+            raise NotAllowed("only the owner of an image, and members that may share it, give it members")
+        return _one(connection, _named(image_id), image_id)
+
+
+def _updated_at() -> ColumnElement[datetime]:
+    """Later than created_at even for a clock that stands still: what differs has been updated."""
+    moment = now()
+    return case((IMAGES.c.created_at >= moment, moment + TICK), else_=moment)
 
 
 def _check_alive(status: object) -> None:
@@ -123,6 +186,18 @@ def _named(image_id: str) -> ColumnElement[bool]:
 
 def _not_found(image_id: str) -> NotFound:
     return NotFound(f"there is no image {shown(image_id)}")
+
+
+def _visible(connection: Connection, ctx: Context, image_id: str) -> Image:
+    return _one(connection, _named(image_id) & ALIVE & visible_to(ctx), image_id)
+
+
+def _changeable(connection: Connection, ctx: Context, image_id: str) -> Image:
+    """Raises NotFound, or NotAllowed for an image that is another's."""
+    image = _visible(connection, ctx, image_id)
+    if not can_change(ctx, image):
+        raise NotAllowed(f"image {image.number} belongs to another tenant")
+    return image
 
 
 def _one(connection: Connection, condition: ColumnElement[bool], image_id: str = "") -> Image:
@@ -149,7 +224,7 @@ def _images(connection: Connection, rows: Iterable[Row[Any]]) -> tuple[Image, ..
     return tuple(
         Image(
             **{
-                **row._mapping,
+                **{name: value for name, value in row._mapping.items() if name != "deleted"},
                 "status": Status(row.status),
                 "visibility": Visibility(row.visibility),
                 "locations": tuple(locations[row.number]),
@@ -166,15 +241,17 @@ def _side(connection: Connection, table: Any, numbers: list[int], order: Any) ->
 
 
 def _change_sides(connection: Connection, image: Image, given: Mapping[str, Any]) -> None:
-    if "locations" in given:
-        connection.execute(delete(LOCATIONS).where(LOCATIONS.c.image == image.number))
+    for name, table in (("locations", LOCATIONS), ("tags", TAGS)):
+        if name in given:
+            connection.execute(delete(table).where(table.c.image == image.number))
     named: Mapping[str, str] = given.get("properties", {})
-    check_properties({**image.properties, **named})
-    replaced = [name for name in named if name in image.properties]
+    dropped: frozenset[str] = given.get("dropped", frozenset())
+    check_properties({**{name: own for name, own in image.properties.items() if name not in dropped}, **named})
+    replaced = [name for name in image.properties if name in named or name in dropped]
     if replaced:
         own = PROPERTIES.c.image == image.number
         connection.execute(delete(PROPERTIES).where(own, PROPERTIES.c.name.in_(replaced)))
-    _write_sides(connection, image.number, given.get("locations", ()), named, ())
+    _write_sides(connection, image.number, given.get("locations", ()), named, given.get("tags", ()))
 
 
 def _write_sides(

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may see and change which image. registry/db/query.py says the same in SQL; a test compares the two.
+
+What a caller may not see is not found; what he sees but may not change is not allowed.
+"""
+
+from glance.core.context import Context
+from glance.core.image import Image, Member, Visibility
+from glance.core.query import Query
+
+OPEN = frozenset({Visibility.PUBLIC, Visibility.COMMUNITY})
+
+
+def owns(ctx: Context, image: Image) -> bool:
+    return ctx.tenant is not None and image.owner == ctx.tenant
+
+
+def can_see(ctx: Context, image: Image, membership: Member | None) -> bool:
+    """Whether the caller may see an image by its name. `membership` is his own, whatever he answered."""
+    if ctx.is_admin or owns(ctx, image) or image.visibility in OPEN:
+        return True
+    return image.visibility is Visibility.SHARED and membership is not None
+
+
+def can_change(ctx: Context, image: Image) -> bool:
+    return ctx.is_admin or owns(ctx, image)
+
+
+def can_share(ctx: Context, image: Image, membership: Member | None) -> bool:
+    """Whether the caller may give an image members; a member may when he was told so."""
+    return can_change(ctx, image) or (membership is not None and membership.can_share)
+
+
+def is_listed(ctx: Context, query: Query, image: Image, membership: Member | None) -> bool:
+    """Whether an image belongs into this caller's list, as far as its visibility is concerned."""
+    if query.visibility is not None and image.visibility not in query.visibility:
+        return False
+    if (ctx.is_admin and query.everyone) or owns(ctx, image) or image.visibility is Visibility.PUBLIC:
+        return True
+    if image.visibility is Visibility.COMMUNITY:
+        return query.visibility is not None
+    if image.visibility is Visibility.PRIVATE or membership is None:
+        return False
+    return query.member_status in (None, membership.status)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""With whom images are shared, in SQL: each function is one step of a transaction of sql.py."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, false, insert, select, true, update
+
+from glance.core.access import can_change
+from glance.core.context import Context
+from glance.core.errors import NotAllowed, NotFound, TooMany
+from glance.core.image import Image, Member, MemberStatus
+from glance.core.values import MAX_MEMBERS, shown
+from glance.registry.db.models import ImageRow, MemberRow, now
+
+IMAGES = cast(Table, ImageRow.__table__)
+MEMBERS = cast(Table, MemberRow.__table__)
+
+
+def may_share(ctx: Context) -> ColumnElement[bool]:
+    """Of an image: the caller is a member who may share it further."""
+    if not ctx.tenant:
+        return false()
+    mine = select(MEMBERS.c.image).where(MEMBERS.c.member == ctx.tenant, MEMBERS.c.can_share == true())
+    return IMAGES.c.number.in_(mine)
+
+
+def of_image(connection: Connection, ctx: Context, image: Image) -> tuple[Member, ...]:
+    """All for its owner and admins; for a member himself."""
+    statement = _select().where(MEMBERS.c.image == image.number).order_by(MEMBERS.c.member)
+    if not can_change(ctx, image):
+        statement = statement.where(MEMBERS.c.member == ctx.tenant)
+    return tuple(_member(row) for row in connection.execute(statement))
+
+
+def of_tenant(connection: Connection, ctx: Context, tenant: str) -> tuple[Member, ...]:
+    statement = _select().where(MEMBERS.c.member == tenant).order_by(MEMBERS.c.image)
+    if not (ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)):
+        statement = statement.where(IMAGES.c.owner == ctx.tenant) if ctx.tenant else statement.where(false())
+    return tuple(_member(row) for row in connection.execute(statement))
+
+
+def change(
+    connection: Connection,
+    image: Image,
+    wanted: Mapping[str, bool | None],
+    replace: bool,
+    first_answer: MemberStatus,
+) -> None:
+    """Raises TooMany."""
+    moment = now()
+    own = MEMBERS.c.image == image.number
+    there = set(connection.execute(select(MEMBERS.c.member).where(own)).scalars())
+    kept = there & wanted.keys() if replace else there
+    if len(kept | wanted.keys()) > MAX_MEMBERS:
+        raise TooMany(f"an image may have at most {MAX_MEMBERS} members")
+    if replace and there - kept:
+        connection.execute(delete(MEMBERS).where(own, MEMBERS.c.member.in_(there - kept)))
+    for tenant in kept & wanted.keys():
+        if (can_share := wanted[tenant]) is not None:
+            statement = update(MEMBERS).where(own, MEMBERS.c.member == tenant)
+            connection.execute(statement.values(can_share=can_share, updated_at=moment))
+    rows = [
+        {
+            "image": image.number,
+            "member": tenant,
+            "can_share": bool(can_share),
+            "status": str(first_answer),
+            "created_at": moment,
+            "updated_at": moment,
+        }
+        for tenant, can_share in wanted.items()
+        if tenant not in there
+    ]
+    if rows:
+        connection.execute(insert(MEMBERS), rows)
+
+
+def answer(connection: Connection, ctx: Context, image: Image, tenant: str, status: MemberStatus) -> Member:
+    """Raises NotFound, NotAllowed."""
+    if not (ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)):
+        raise NotAllowed("only the member himself says whether he accepts an image")
+    one = (MEMBERS.c.image == image.number) & (MEMBERS.c.member == tenant)
+    if connection.execute(update(MEMBERS).where(one).values(status=str(status), updated_at=now())).rowcount == 0:
+        raise _no_member(tenant)
+    return _member(connection.execute(_select().where(one)).one())
+
+
+def drop(connection: Connection, image: Image, tenant: str) -> None:
+    """Raises NotFound."""
+    one = (MEMBERS.c.image == image.number) & (MEMBERS.c.member == tenant)
+    if connection.execute(delete(MEMBERS).where(one)).rowcount == 0:
+        raise _no_member(tenant)
+
+
+def clear(connection: Connection, image: Image) -> None:
+    connection.execute(delete(MEMBERS).where(MEMBERS.c.image == image.number))
+
+
+def _select() -> Select[Any]:
+    return select(IMAGES.c.id, MEMBERS).join(IMAGES, IMAGES.c.number == MEMBERS.c.image)
+
+
+def _member(row: Row[Any]) -> Member:
+    return Member(
+        image_id=row.id,
+        member=row.member,
+        can_share=row.can_share,
+        status=MemberStatus(row.status),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _no_member(tenant: str) -> NotFound:
+    return NotFound(f"{shown(tenant)} is no member of this image")

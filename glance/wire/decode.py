@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON value → value of the domain, one field at a time, for what the two daemons speak with each other.
+
+A Decoder takes the field's name and what stands there, and raises Invalid with a text that says what may."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from glance.core import values
+from glance.core.errors import Invalid
+
+E = TypeVar("E", bound=StrEnum)
+Decoder = Callable[[str, Any], Any]
+
+
+def object_of(what: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Invalid(f"{what} must be an object, not {values.shown(value)}")
+    return value
+
+
+def line(most: int) -> Decoder:
+    return lambda name, value: values.line(name, value, most=most)
+
+
+def number(most: int = values.MAX_SIZE, least: int = 0) -> Decoder:
+    def decode(name: str, value: object) -> int:
+        if not isinstance(value, int):
+            raise Invalid(f"{name} must be a whole number, not {values.shown(value)}")
+        return values.whole_number(name, value, least=least, most=most)
+
+    return decode
+
+
+def one_of(kind: type[E]) -> Callable[[str, object], E]:
+    def decode(name: str, value: object) -> E:
+        for member in kind:
+            if value == str(member):
+                return member
+        raise Invalid(f"{name} must be one of {', '.join(kind)}, not {values.shown(value)}")
+
+    return decode
+
+
+def choice(choices: Sequence[str]) -> Decoder:
+    def decode(name: str, value: object) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise Invalid(f"{name} must be one of {', '.join(choices)}, not {values.shown(value)}")
+
+    return decode
+
+
+def or_none(decode: Decoder) -> Decoder:
+    return lambda name, value: None if value is None else decode(name, value)
+
+
+def list_of(decode: Decoder, most: int | None = None) -> Callable[[str, object], list[Any]]:
+    def decode_all(name: str, value: object) -> list[Any]:
+        if not isinstance(value, list) or (most is not None and len(value) > most):
+            limit = "" if most is None else f" of at most {most}"
+            raise Invalid(f"{name} must be a list{limit}, not {values.shown(value)}")
+        return [decode(name, item) for item in value]
+
+    return decode_all
+
+
+def time(name: str, value: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is not None:
+        raise Invalid(f"{name} must be a time such as 2011-03-04T23:47:58.145889, not {values.shown(value)}")
+    return moment

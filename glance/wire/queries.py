@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Query and Page ↔ what the two daemons speak with each other: one JSON object in a URL, and one in the answer."""
+
+import json
+from datetime import datetime
+from typing import Any, cast
+
+from glance.core import values
+from glance.core.errors import Invalid
+from glance.core.image import MemberStatus, Visibility
+from glance.core.query import (
+    FILTER_FIELDS,
+    MAX_PAGE,
+    MAX_VALUES,
+    SORT_KEYS,
+    Comparison,
+    Filter,
+    Page,
+    Position,
+    Query,
+    Sort,
+    Value,
+    order_of,
+)
+from glance.wire import jsontext, records
+from glance.wire.decode import Decoder, list_of, number, object_of, one_of, or_none, time
+
+PARAMETER = "query"
+_TYPES = {**FILTER_FIELDS, "number": int}  # of every key that a list can be sorted by
+
+
+def encode_query(query: Query) -> str:
+    return json.dumps(
+        {
+            "everyone": query.everyone,
+            "visibility": None if query.visibility is None else sorted(query.visibility),
+            "member_status": query.member_status,
+            "deleted": query.deleted,
+            "filters": [
+                [item.field, item.comparison, [_plain(value) for value in item.values]] for item in query.filters
+            ],
+            "properties": dict(query.properties),
+            "tags": sorted(query.tags),
+            "sort": [[item.key, item.descending] for item in query.sort],
+            "after": _encode_position(query.after),
+            "limit": query.limit,
+        },
+        separators=(",", ":"),
+    )
+
+
+def decode_query(text: str) -> Query:
+    """The query of a list; what it does not name has its default. Raises Invalid.
+
+    A limit over the largest page is cut to it."""
+    given = object_of("a query", jsontext.parse(text.encode("utf-8", "replace")))
+    decoded: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _QUERY:
+            raise Invalid(f"a query has no {values.shown(name)}: it may have {', '.join(_QUERY)}, and after")
+        decoded[name] = _QUERY[name](name, value)
+    after = decoded.pop("after", None)
+    query = Query(**decoded)
+    if after is None:
+        return query
+    return Query(**decoded, after=_position(after, order_of(query.sort)))
+
+
+def encode_page(page: Page) -> dict[str, object]:
+    return {
+        "records": [records.encode_image(image) for image in page.images],
+        "after": _encode_position(page.after),
+    }
+
+
+def decode_page(value: object, order: tuple[Sort, ...]) -> Page:
+    """The answer to a query of this order. Raises Invalid."""
+    page = object_of("a page", value)
+    if page.keys() != {"records", "after"}:  # without its `after`, a list would end early and nobody would know
+        raise Invalid("a page must have records and after, and nothing else")
+    found = list_of(lambda _, record: records.decode_image(record))("records", page["records"])
+    return Page(
+        images=tuple(found),
+        after=None if page["after"] is None else _position(page["after"], order),
+    )
+
+
+def _encode_position(position: Position | None) -> list[object] | None:
+    return None if position is None else [_plain(value) for value in position]
+
+
+def _plain(value: Value) -> object:
+    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+
+
+def _position(value: object, order: tuple[Sort, ...]) -> Position:
+    if not isinstance(value, list) or len(value) != len(order):
+        raise Invalid(f"after must be a list with a value for each of {', '.join(item.key for item in order)}")
+    return tuple(None if found is None else _value(item.key, found) for item, found in zip(order, value, strict=True))
+
+
+def _value(field: str, value: object) -> Value:
+    kind = _TYPES[field]
+    if kind is datetime:
+        return time(field, value)
+    if kind is bool:
+        return values.truth(field, value)
+    if kind is int:
+        return cast(int, number()(field, value))
+    return values.text(field, value, most=values.MAX_LOCATION)
+
+
+def _filter(_: str, value: object) -> Filter:
+    match value:
+        case [str(field), comparison, list(found)] if field in FILTER_FIELDS:
+            decoded = tuple(_value(field, item) for item in found)
+            compared = one_of(Comparison)("a comparison", comparison)
+            if len(decoded) > MAX_VALUES:
+                raise Invalid(f"a filter may name at most {MAX_VALUES} values, not {len(decoded)}")
+            if compared not in (Comparison.IN, Comparison.NOT_IN) and len(decoded) != 1:
+                raise Invalid(f"a filter by {compared} must name one value")
+            return Filter(field, compared, decoded)
+    raise Invalid(f"a filter must be [field, comparison, [values]] of {', '.join(FILTER_FIELDS)}")
+
+
+def _sort(_: str, value: object) -> Sort:
+    match value:
+        case [str(key), bool(descending)] if key in SORT_KEYS:
+            return Sort(key, descending)
+    raise Invalid(f"a sort must be [key, whether descending] of {', '.join(SORT_KEYS)}")
+
+
+_visibilities = list_of(one_of(Visibility))
+_filters = list_of(_filter)
+_tags = list_of(lambda _, value: values.line("a tag", value))
+_sorts = list_of(_sort)
+
+_QUERY: dict[str, Decoder] = {
+    "everyone": values.truth,
+    "visibility": or_none(lambda name, value: frozenset(_visibilities(name, value))),
+    "member_status": or_none(one_of(MemberStatus)),
+    "deleted": values.truth,
+    "filters": lambda name, value: tuple(_filters(name, value)),
+    "properties": lambda _, value: values.properties(value),
+    "tags": lambda name, value: frozenset(_tags(name, value)),
+    "sort": lambda name, value: tuple(_sorts(name, value)),
+    "after": lambda _, value: value,  # understood by the sort
+    "limit": lambda name, value: min(values.whole_number(name, value, least=1), MAX_PAGE),
+}
