@@ -178,7 +178,8 @@ def test_third_parties_bytes_that_changed_their_size_are_404(api, web):
 
 def test_a_location_that_may_not_be_fetched_any_more_is_not(api, web):
     api.registry.add(
-        None, Image(status=Status.ACTIVE, disk_format="raw", locations=(f"http://127.0.0.2:{web.server_port}/whole",))
+        OPERATOR,
+        Image(status=Status.ACTIVE, disk_format="raw", locations=(f"http://127.0.0.2:{web.server_port}/whole",)),
     )
     assert api("GET", "/images/1").status_int == 400
     assert web.requests == []
@@ -541,7 +542,7 @@ def test_a_type_is_required(api):
 
 def test_more_properties_than_an_image_may_have(api):
     headers = {f"x-image-meta-property-p{number}": "v" for number in range(129)}
-    assert api("POST", "/images", {"x-image-meta-type": "raw", **headers}).status_int == 400
+    assert api("POST", "/images", {"x-image-meta-type": "raw", **headers}).status_int == 413
 
 
 @pytest.mark.parametrize("store", ["nonsense", "http", "../file", "s3"])

@@ -135,7 +135,7 @@ def test_names_are_taken_once(registry):
 
 
 def test_names_are_taken_for_ever(registry):
-    registry.add(CTX, FULL)
+    registry.add(CTX, replace(FULL, protected=False))
     registry.remove(CTX, UUID)
     for fields in ({"number": 7}, {"id": UUID}):
         with pytest.raises(Duplicate):
@@ -289,9 +289,9 @@ def test_more_properties_than_an_image_may_have_change_nothing(registry):
 
 
 def test_a_removed_image_is_returned_and_gone(registry):
-    registry.add(CTX, FULL)
+    registry.add(CTX, replace(FULL, protected=False))
     removed = registry.remove(CTX, UUID)
-    assert removed == replace(FULL, status=Status.DELETED, deleted_at=removed.deleted_at)
+    assert removed == replace(FULL, protected=False, status=Status.DELETED, deleted_at=removed.deleted_at)
     assert removed.deleted_at is not None
     gone: list[Callable[[], object]] = [
         lambda: registry.get(CTX, UUID),

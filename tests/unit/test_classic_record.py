@@ -69,7 +69,10 @@ def test_times_always_have_microseconds():
     record = classic.record_of(
         replace(IMAGE, created_at=moment, updated_at=moment.replace(day=5), deleted_at=moment, status=Status.DELETED)
     )
-    assert {record["created_at"], record["updated_at"], record["deleted_at"]} == {"2011-03-04T00:00:00.000000", "2011-03-05T00:00:00.000000"}
+    assert {record["created_at"], record["updated_at"], record["deleted_at"]} == {
+        "2011-03-04T00:00:00.000000",
+        "2011-03-05T00:00:00.000000",
+    }
     assert record["deleted"] is True
 
 

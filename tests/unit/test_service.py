@@ -46,7 +46,7 @@ class Records:
         number = len(self.images) + 1
         return self._keep(replace(image, id=f"id-{number}", number=number))
 
-    def get(self, ctx: Context, image_id: str) -> Image:
+    def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         for image in self.images.values():
             if image_id in (image.id, str(image.number)) and not image.deleted:
                 return image
