@@ -107,6 +107,13 @@ class ApiConfig(DaemonConfig):
         choices=("sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s"),
     )
     image_size_cap: int = _option(2**40, "Most bytes of one image (1 TiB).", least=1)
+    transfer_lease: int = _option(
+        60,
+        "Seconds after which an upload counts as ended when its server is not heard of any more. What it left is "
+        "removed then.",
+        least=2,
+        most=86400,
+    )
     filesystem_store_datadir: str = _option(
         "/var/lib/glance/images/", "Directory of the file store, made at the first upload."
     )
@@ -194,21 +201,23 @@ class Loaded:
     _local_conf: Mapping[str, str]  # the options of the daemon's own section
     _file: "_Loader | None"
 
-    def app(self) -> "WSGIApplication":
-        """Build the WSGI application, filters of a pipeline included. Raises ConfigError, OSError, GlanceError."""
-        app: WSGIApplication
+    def app(self) -> "tuple[WSGIApplication, WSGIApplication]":
+        """Build the WSGI application, in the filters of its pipeline and bare.
+
+        Raises ConfigError, OSError, GlanceError."""
         if self._file is None:
             module, _, name = _DAEMONS[self._daemon][1].partition(":")
             app = getattr(importlib.import_module(module), name)({}, **self._local_conf)
-        else:
-            with self._file.explained():
-                context = outer = self._file.get_context(loadwsgi.APP, self._daemon)
-                while hasattr(context, "app_context"):  # a pipeline: its application is the last
-                    context = context.app_context
-            # PasteDeploy itself lets [DEFAULT] win over the section, against what everybody expects.
-            context.local_conf = dict(self._local_conf)
-            app = outer.create()
-        return app
+            return app, app
+        with self._file.explained():
+            context = outer = self._file.get_context(loadwsgi.APP, self._daemon)
+            while hasattr(context, "app_context"):  # a pipeline: its application is the last
+                context = context.app_context
+        # PasteDeploy itself lets [DEFAULT] win over the section, against what everybody expects.
+        context.local_conf = dict(self._local_conf)
+        app = context.create()
+        context.create = lambda: app  # for the filters to be put around this very one
+        return outer.create(), app
 
 
 def find_file(given: str | None) -> Path | None:

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wiring of glance-api. `glance.server:app_factory` is the name that PasteDeploy files know since 2011."""
 
+import os
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glance.api import classic
 from glance.config import ApiConfig, ConfigError, policy_of
-from glance.core.ports import Registry, Store, Stores
+from glance.core.inline import INLINE
+from glance.core.ports import Registry, Store, Stores, Threads
+from glance.core.recovery import Recovery
 from glance.core.service import ImageService
 from glance.registry.client import HttpRegistry
 from glance.store import StoreSet
@@ -16,31 +21,69 @@ from glance.store.http import HttpStore
 from glance.store.s3 import S3Store
 from glance.store.swift import SwiftStore
 from glance.store.swift.account import Account, Login
+from glance.wsgi.body import THREADS_KEY
 from glance.wsgi.faults import Faults
 from glance.wsgi.identify import Identify, RequestId, anybody
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 MIB = 1024 * 1024
 NEEDED = {"s3": "s3_store_host", "swift": "swift_store_auth_address"}  # store → the option that makes it be there
 
 
-def app_factory(global_conf: dict[str, str], **local_conf: str) -> "WSGIApplication":
+def app_factory(global_conf: dict[str, str], **local_conf: str) -> "Application":
     """The application of one section of a PasteDeploy file. Raises ConfigError."""
-    return build(ApiConfig.parse(global_conf, local_conf))
+    return build(ApiConfig.parse(global_conf, local_conf), autostart=True)
 
 
-def build(config: ApiConfig, *, registry: Registry | None = None, stores: Stores | None = None) -> "WSGIApplication":
+def build(
+    config: ApiConfig,
+    *,
+    registry: Registry | None = None,
+    stores: Stores | None = None,
+    autostart: bool = False,
+) -> "Application":
     """The application; tests hand in their own registry and stores."""
+    registry = registry if registry is not None else _registry(config)
+    work = threading.Event()
     service = ImageService(
-        registry or _registry(config),
+        registry,
         stores or _stores(config),
         hashing_algorithm=config.hashing_algorithm,
         limit=config.image_size_cap,
+        lease=config.transfer_lease,
         policy=policy_of(config),
+        wake=work.set,
     )
-    return RequestId(Faults(Identify(classic.router(service), anybody)))
+    app = RequestId(Faults(Identify(classic.router(service), anybody)))
+    return Application(app, Recovery(service.transfers, registry, work), autostart=autostart)
+
+
+class Application:
+    """glance-api as a WSGI application, and the work that it does beside answering requests.
+
+    That work begins with start(), which our own server calls in each process that serves; under another server,
+    with `autostart`, the first request does."""
+
+    def __init__(self, app: "WSGIApplication", recovery: Recovery, *, autostart: bool) -> None:
+        self._app = app
+        self._recovery = recovery
+        self._autostart = autostart
+        self._starting = threading.Lock()
+        self._started = 0  # the process in which the work has begun
+
+    def start(self, threads: Threads) -> None:
+        """Begin, once in each process."""
+        with self._starting:
+            if self._started != os.getpid():
+                self._started = os.getpid()
+                self._recovery.start(threads)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if self._autostart and self._started != os.getpid():
+            self.start(environ.get(THREADS_KEY, INLINE))
+        return self._app(environ, start_response)
 
 
 def _registry(config: ApiConfig) -> HttpRegistry:

@@ -96,7 +96,7 @@ def _serve(name: str, options: argparse.Namespace) -> None:
         raise Refusal(f"cannot listen on {address}: {plain(error)}") from error
     with sock:
         try:
-            app = loaded.app()
+            app, bare = loaded.app()
         except (config.ConfigError, GlanceError) as error:
             raise Refusal(str(error)) from error
         except OSError as error:
@@ -110,7 +110,14 @@ def _serve(name: str, options: argparse.Namespace) -> None:
             log.info("%s %s answers at http://%s", name, VERSION, address)
             notify(f"READY=1\nSTATUS=http://{address}")
 
-        green.run(app, sock, workers=settings.workers, grace=settings.graceful_shutdown_timeout, on_ready=ready)
+        green.run(
+            app,
+            sock,
+            workers=settings.workers,
+            grace=settings.graceful_shutdown_timeout,
+            on_ready=ready,
+            on_start=getattr(bare, "start", None),
+        )
     log.info("%s has ended", name)
 
 

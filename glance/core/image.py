@@ -60,7 +60,8 @@ class Image:
     An image has two names: `id`, a lower-case UUID, and `number`, a positive integer that is never used again.
     An image that is not stored yet may leave either to the registry ("" and None).
     Times are UTC and carry no zone. Sizes are bytes, min_disk is GiB, min_ram is MiB.
-    `locations` are store URLs; the first is the one that is read.
+    `locations` are store URLs; the first is the one that is read. While an image is not active they tell where
+    bytes of it may lie that nobody needs.
     """
 
     id: str = ""
@@ -86,6 +87,8 @@ class Image:
     locations: tuple[str, ...] = ()
     tags: frozenset[str] = frozenset()
     properties: Mapping[str, str] = field(default_factory=dict)
+    copy_from: str | None = None  # the URL that the bytes of a queued image will be copied from
+    failure: str | None = None  # why the bytes did not come
 
     @property
     def is_public(self) -> bool:
@@ -100,7 +103,8 @@ class Image:
 class ImageChange:
     """What an update sets; every field that is UNSET stays as it is.
 
-    Named properties are set, those in `dropped` removed, others kept.
+    Named properties are set, those in `dropped` removed, others kept. `lease` is a number of seconds from now on,
+    within which whoever works on the bytes will report again; None: nobody does. `holder` is who that is.
     """
 
     name: str | Unset | None = UNSET
@@ -122,6 +126,10 @@ class ImageChange:
     tags: frozenset[str] | Unset = UNSET
     properties: Mapping[str, str] | Unset = UNSET
     dropped: frozenset[str] | Unset = UNSET
+    copy_from: str | Unset | None = UNSET
+    failure: str | Unset | None = UNSET
+    holder: str | Unset | None = UNSET
+    lease: int | Unset | None = UNSET
 
     def given(self) -> dict[str, object]:
         """The fields that are set, by name."""

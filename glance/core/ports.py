@@ -95,6 +95,9 @@ class ExternalStore(ReadStore, Protocol):
 class Store(ReadStore, Protocol):
     """A place that bytes can also be written to."""
 
+    def location_of(self, name: str) -> str:
+        """The location of what put() keeps, or kept, under this name."""
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         """Read `source` to its end, keep the bytes under `name` (letters, digits, '-'), return their location.
 
@@ -104,7 +107,8 @@ class Store(ReadStore, Protocol):
         """
 
     def delete(self, location: str) -> None:
-        """Remove the bytes; no error when they are gone already. Raises StoreDown."""
+        """Remove the bytes, also what was left by a put() that ended with its process; no error when they are
+        gone already. Raises StoreDown."""
 
 
 class Stores(Protocol):
@@ -131,7 +135,8 @@ class Registry(Protocol):
     """
 
     def add(self, ctx: Context, image: Image) -> Image:
-        """Keep a new image and give it what it lacks of id, number and created_at. Who is no admin owns it.
+        """Keep a new image; with `copy_from`, one that claim_stalled() finds. Who is no admin owns it.
+        It is given what it lacks of id, number and created_at.
 
         Raises Duplicate when the id or number is taken, also by a deleted image; NotAllowed, Invalid."""
 
@@ -140,16 +145,35 @@ class Registry(Protocol):
 
     def find(self, ctx: Context, query: Query) -> Page: ...
 
-    def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
+    def update(
+        self,
+        ctx: Context,
+        image_id: str,
+        change: ImageChange,
+        *,
+        expect: Status | None = None,
+        holder: str | None = None,
+    ) -> Image:
         """Change the image and return it. With `expect`, only if it has that status at the moment of the
-        change, so that of two racing callers one wins.
+        change, so that of two racing callers one wins; with `holder`, only if he holds it still.
 
         Raises NotFound, NotAllowed, WrongState; TooMany, Invalid for properties that are too many or too long."""
 
     def remove(self, ctx: Context, image_id: str) -> Image:
         """Delete the image and return it, so that its bytes can be removed. Its names are never given again.
 
+        Until release(), or if that does not come in time, claim_stalled() finds it.
         Raises NotFound, NotAllowed, Protected."""
+
+    def release(self, ctx: Context, image_id: str) -> None:
+        """No bytes of this image are left that nobody needs: forget its locations, if it is not active, and
+        who held it. It may be deleted. For admins. Raises NotFound, NotAllowed."""
+
+    def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
+        """Images, deleted ones included, whose lease is over: whoever worked on their bytes is gone. From now on
+        `holder` has them, for `lease` seconds. Of several callers each image goes to one.
+
+        For admins. Raises NotAllowed."""
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         """With whom an image is shared, by their names; a member sees himself alone. Raises NotFound."""

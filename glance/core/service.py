@@ -2,45 +2,43 @@
 """The use cases, once for all dialects: each is a few turns between the registry and a store.
 
 Two rules keep images safe. Upload: bytes are durable first, the record says `active` after. Delete: the record
-goes first, the bytes after. So there may be bytes without a record, but never a record without its bytes; and
-bytes are removed only once the registry has said that no record points, or will point, to them.
+goes first, the bytes after. So there may be bytes that nobody needs, but never an active image without its bytes;
+and bytes are removed only once the registry has said that no record needs, or will need, them.
+
+And one keeps stores clean: where bytes will lie stands in the record before the first of them is written, with a
+lease (core/leases.py). What its holder does not bring to an end, core/recovery.py does.
 """
 
 import logging
-import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from glance.core.context import Context
 from glance.core.errors import (
-    AnnouncedTooLarge,
     BlobMissing,
-    Conflict,
-    DeletedMeanwhile,
     GlanceError,
     Invalid,
     NotActive,
     NotFound,
     RangeNotSatisfiable,
-    RegistryDown,
     UnknownStore,
-    WrongState,
 )
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Span, Status
+from glance.core.leases import LEASE
 from glance.core.listing import every
-from glance.core.meter import Meter
 from glance.core.policy import Action, Policy
 from glance.core.ports import Blob, Registry, Source, Stores
 from glance.core.query import Page, Query, position_of
-from glance.core.values import shown
+from glance.core.transfer import Transfer, Transfers, unused_name
+from glance.core.values import line_of, shown
 
 LOG = logging.getLogger(__name__)
 
-FINISH_PAUSES = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0)  # seconds between the tries of an upload's last step
-
 
 class ImageService:
-    """`hashing_algorithm` is computed beside md5; `limit` is the most bytes of one image.
+    """`hashing_algorithm`, `limit` and `lease` are those of `transfers`; `wake` is called when they have work that
+    core/recovery.py does.
 
     Whatever takes a context may also raise NotAllowed, where the registry or `policy` says so.
     """
@@ -52,13 +50,15 @@ class ImageService:
         *,
         hashing_algorithm: str = "sha512",
         limit: int | None = None,
+        lease: int = LEASE,
         policy: Policy | None = None,
+        wake: Callable[[], object] = lambda: None,
     ) -> None:
         self._registry = registry
         self._stores = stores
-        self._hashing_algorithm = hashing_algorithm
-        self._limit = limit
+        self.transfers = Transfers(registry, stores, hashing_algorithm=hashing_algorithm, limit=limit, lease=lease)
         self._policy = policy or Policy()
+        self._wake = wake
 
     def reserve(self, ctx: Context, draft: Image) -> Image:
         """Make the record of an image whose bytes come later. Raises Duplicate, Invalid."""
@@ -67,7 +67,7 @@ class ImageService:
     def upload(
         self,
         ctx: Context,
-        image_id: str,
+        image: Image,
         body: Source,
         *,
         size: int | None = None,
@@ -81,47 +81,42 @@ class ImageService:
         Of two racing uploads one gets WrongState. `size` and `checksum` (md5) are promises that are checked;
         `change` is applied with the first step. Raises DeletedMeanwhile when the image is gone at the end.
         """
-        claim = replace(change or ImageChange(), status=Status.SAVING)
-        image = self._registry.update(ctx, image_id, claim, expect=Status.QUEUED)
         try:
-            if size is not None and self._limit is not None and size > self._limit:
-                raise AnnouncedTooLarge(f"an image may have at most {self._limit} bytes")
+            self.transfers.check(size)
             driver = self._stores.named(store)
-            meter = Meter(
-                body,
-                algorithms=tuple(dict.fromkeys(("md5", self._hashing_algorithm))),
-                size=size,
-                checksum=checksum,
-                limit=self._limit,
-            )
-            try:
-                location = driver.put(str(image.number), meter, size=size)
-            finally:
-                meter.close()
-        except BaseException as error:  # also the end of a greenlet: the image must not stay `saving`
-            self._settle(ctx, image, on_failure, error)
+        except GlanceError as error:
+            self.abandon(ctx, image, str(error), on_failure=on_failure)
             raise
-        digests = meter.digests()
-        done = ImageChange(
-            status=Status.ACTIVE,
-            size=meter.count,
-            checksum=digests["md5"],
-            os_hash_algo=self._hashing_algorithm,
-            os_hash_value=digests[self._hashing_algorithm],
-            locations=(location,),
-        )
-        try:
-            return self._finish(ctx, image, done)
-        except BaseException as error:
-            if self._settle(ctx, image, on_failure, error):
-                self._remove_bytes(image, location)
-            if isinstance(error, NotFound):
-                raise DeletedMeanwhile(f"image {image.number} was deleted while its bytes came") from error
-            raise
+        name = unused_name(driver, image, str(image.number))
+        transfer = Transfer(image, driver, name, on_failure=on_failure)
+        return self.transfers.run(ctx, transfer, body, change or ImageChange(), size=size, checksum=checksum)
 
-    def abandon(self, ctx: Context, image_id: str, *, on_failure: Status = Status.KILLED) -> None:
+    def abandon(self, ctx: Context, image: Image, reason: str, *, on_failure: Status = Status.KILLED) -> None:
         """End a reservation whose upload cannot even begin. Raises WrongState when it is not queued."""
-        self._registry.update(ctx, image_id, ImageChange(status=on_failure), expect=Status.QUEUED)
+        change = ImageChange(status=on_failure, failure=line_of(reason))
+        self._registry.update(ctx, image.id, change, expect=Status.QUEUED)
+
+    def copy_from(self, ctx: Context, draft: Image, url: str, *, store: str | None = None) -> Image:
+        """Make the record of an image whose bytes are fetched from a URL in the background.
+
+        Raises NotAllowed, Invalid, UnknownStore, StoreReadOnly, Duplicate."""
+        draft = replace(draft, id=draft.id or str(uuid.uuid4()))
+        size, location = self._plan_copy(ctx, draft, url, store)
+        image = self._registry.add(
+            ctx, replace(draft, status=Status.QUEUED, size=size, copy_from=url, locations=(location,))
+        )
+        self._wake()
+        return image
+
+    def copy_into(
+        self, ctx: Context, image: Image, url: str, *, store: str | None = None, change: ImageChange | None = None
+    ) -> Image:
+        """Have the bytes of a queued image fetched from a URL, as copy_from() does. Raises WrongState, too."""
+        size, location = self._plan_copy(ctx, image, url, store)
+        change = replace(change or ImageChange(), size=size, copy_from=url, locations=(location,), lease=0)
+        image = self._registry.update(ctx, image.id, change, expect=Status.QUEUED)
+        self._wake()
+        return image
 
     def register(self, ctx: Context, draft: Image, location: str) -> Image:
         """Make an active image of bytes that lie elsewhere, which are not fetched. Its size is what their server
@@ -166,7 +161,8 @@ class ImageService:
         Raises NotActive, BlobMissing, StoreDown; RangeNotSatisfiable when the span lies behind the end.
         """
         if image.status is not Status.ACTIVE or not image.locations:
-            raise NotActive(f"image {image.number} is {image.status}, its bytes cannot be read")
+            reason = f": {image.failure}" if image.failure else ""
+            raise NotActive(f"image {image.number} is not active but {image.status}, it has no bytes{reason}")
         if span is not None and image.size is not None and span.start + span.length > image.size:
             raise RangeNotSatisfiable(f"image {image.number} has {image.size} bytes", image.size)
         location = image.locations[0]
@@ -190,10 +186,10 @@ class ImageService:
         return self._registry.update(ctx, image_id, change, expect=expect)
 
     def delete(self, ctx: Context, image_id: str) -> None:
-        """Delete the record, then its bytes. Bytes that cannot be removed now are logged as orphans."""
+        """Delete the record, then its bytes. Bytes that cannot be removed now are removed later."""
         removed = self._registry.remove(ctx, image_id)
-        for location in removed.locations:
-            self._remove_bytes(removed, location)
+        if removed.locations:
+            self.transfers.discard(ctx, removed)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         """With whom an image is shared; a member sees himself alone. Raises NotFound."""
@@ -219,46 +215,9 @@ class ImageService:
         """Raises NotFound, NotAllowed."""
         self._registry.drop_member(ctx, image_id, tenant)
 
-    def _remove_bytes(self, image: Image, location: str) -> None:
-        store = self._stores.keeping(location)
-        if store is None:
-            return  # bytes of a third party: forgetting them is all there is to do
-        try:
-            store.delete(location)
-        except GlanceError as error:
-            LOG.error("bytes of image %s (%s) are left behind: %s", image.number, image.id, error)
-
-    def _finish(self, ctx: Context, image: Image, done: ImageChange) -> Image:
-        """The last step of an upload, tried for some seconds: a registry that restarts must not cost an image."""
-        for pause in FINISH_PAUSES:
-            try:
-                return self._registry.update(ctx, image.id, done, expect=Status.SAVING)
-            except RegistryDown:
-                time.sleep(pause)
-            except WrongState:
-                # An earlier try may have come through, and only its answer was lost.
-                found = self._registry.get(ctx, image.id)
-                if found.locations != done.locations:
-                    raise
-                return found
-        return self._registry.update(ctx, image.id, done, expect=Status.SAVING)
-
-    def _settle(self, ctx: Context, image: Image, on_failure: Status, error: BaseException) -> bool:
-        """Give a failed upload its final status, without masking the error. True: no record holds its bytes."""
-        LOG.warning("upload of image %s (%s) failed: %s", image.number, image.id, error)
-        try:
-            self._registry.update(ctx, image.id, ImageChange(status=on_failure), expect=Status.SAVING)
-        except NotFound:
-            return True  # deleted in the meantime
-        except WrongState:
-            # An answer that was lost on its way may have made it active all the same.
-            try:
-                return not self._registry.get(ctx, image.id).locations
-            except NotFound:
-                return True
-            except GlanceError:
-                return False
-        except (Conflict, RegistryDown, Invalid) as failure:
-            LOG.error("image %s stays %s: %s", image.id, Status.SAVING, failure)
-            return False
-        return True
+    def _plan_copy(self, ctx: Context, image: Image, url: str, store: str | None) -> tuple[int | None, str]:
+        """The size that the server of the URL tells, or else the record, and where the bytes will lie."""
+        self._policy.check(ctx, Action.COPY_FROM)
+        driver = self._stores.named(store)
+        size = self._stores.external(url).examine(url)
+        return image.size if size is None else size, driver.location_of(image.id)

@@ -61,6 +61,11 @@ def line(field: str, value: object, *, most: int = MAX_TEXT, least: int = 0) -> 
     return found
 
 
+def line_of(text: str) -> str:
+    """A text of ours, made to fit where a line of MAX_TEXT characters is wanted."""
+    return "".join(character if character.isprintable() else " " for character in text)[:MAX_TEXT]
+
+
 def text(field: str, value: object, *, most: int, least: int = 0) -> str:
     """Unicode without lone surrogates."""
     if not isinstance(value, str):

@@ -60,13 +60,29 @@ class HttpRegistry:
         answer = self._ask(ctx, "GET", "/records", params={queries.PARAMETER: queries.encode_query(query)})
         return _understood(lambda value: _page(value, query), answer)
 
-    def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
-        headers = {} if expect is None else {records.EXPECT_HEADER: str(expect)}
+    def update(
+        self,
+        ctx: Context,
+        image_id: str,
+        change: ImageChange,
+        *,
+        expect: Status | None = None,
+        holder: str | None = None,
+    ) -> Image:
+        conditions = {records.EXPECT_HEADER: expect, records.HOLDER_HEADER: holder}
+        headers = {name: str(value) for name, value in conditions.items() if value is not None}
         body = records.encode_change(change)
         return self._record(ctx, "PATCH", _path(image_id), json=body, headers=headers)
 
     def remove(self, ctx: Context, image_id: str) -> Image:
         return self._record(ctx, "DELETE", _path(image_id))
+
+    def release(self, ctx: Context, image_id: str) -> None:
+        self._ask(ctx, "POST", f"{_path(image_id)}/release")
+
+    def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
+        answer = self._ask(ctx, "POST", "/claims", json=records.encode_claim(holder, lease, limit))
+        return _understood(lambda value: tuple(map(_kept, records.decode_images(value))), answer)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         return _understood(records.decode_members, self._ask(ctx, "GET", f"{_path(image_id)}/members"))

@@ -34,6 +34,8 @@ class Records:
             ("PUT", "/records/{image_id}/members/{member}", self.answer),
             ("DELETE", "/records/{image_id}/members/{member}", self.drop_member),
             ("GET", "/memberships/{member}", self.memberships),
+            ("POST", "/records/{image_id}/release", self.release),
+            ("POST", "/claims", self.claim_stalled),
         ]
 
     def find(self, request: Request) -> Response:
@@ -52,10 +54,20 @@ class Records:
     def update(self, request: Request, image_id: str) -> Response:
         change = records.decode_change(json_of(request))
         expect = _status(request.headers.get(records.EXPECT_HEADER))
-        return _record(self._registry.update(context_of(request), image_id, change, expect=expect))
+        holder = request.headers.get(records.HOLDER_HEADER)
+        return _record(self._registry.update(context_of(request), image_id, change, expect=expect, holder=holder))
 
     def remove(self, request: Request, image_id: str) -> Response:
         return _record(self._registry.remove(context_of(request), image_id))
+
+    def release(self, request: Request, image_id: str) -> Response:
+        self._registry.release(context_of(request), image_id)
+        return json_answer({})
+
+    def claim_stalled(self, request: Request) -> Response:
+        holder, lease, limit = records.decode_claim(json_of(request))
+        claimed = self._registry.claim_stalled(context_of(request), holder, lease=lease, limit=limit)
+        return json_answer(records.encode_images(claimed))
 
     def members(self, request: Request, image_id: str) -> Response:
         return json_answer(records.encode_members(self._registry.members(context_of(request), image_id)))

@@ -28,7 +28,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> "WSGIApplicat
 
 def build(config: RegistryConfig, *, registry: Registry | None = None) -> "WSGIApplication":
     """The application; tests hand in their own registry."""
-    registry = registry or _sql_registry(config)
+    registry = registry if registry is not None else _sql_registry(config)
     router = Router([*Images(registry).routes(), *Records(registry).routes()])
     return RequestId(Faults(Identify(router, KeyHolders(config.registry_key))))
 

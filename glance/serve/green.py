@@ -67,17 +67,21 @@ def run(
     workers: int = 0,
     grace: float,
     on_ready: Callable[[], None] = lambda: None,
+    on_start: Callable[[Threads], None] | None = None,
 ) -> None:
-    """Serve until a signal says otherwise; `on_ready` is called once connections are accepted.
+    """Serve until a signal says otherwise; `on_ready` is called once connections are accepted, `on_start` in each
+    process that accepts them, with its native threads.
 
     SIGTERM, SIGINT: stop accepting, let running requests finish for `grace` seconds, then break them off.
     SIGHUP: the same without the limit. With `workers`, that many processes are forked and replaced when they
     die; they end when this one does, however it dies.
     """
     if workers:
-        supervise(workers, sock, lambda ready, orphaned: Server(app, sock, grace).run(ready, orphaned), on_ready)
+        supervise(
+            workers, sock, lambda ready, orphaned: Server(app, sock, grace, on_start).run(ready, orphaned), on_ready
+        )
     else:
-        Server(app, sock, grace).run(on_ready, None)
+        Server(app, sock, grace, on_start).run(on_ready, None)
 
 
 def _connections() -> int:
@@ -89,7 +93,14 @@ def _connections() -> int:
 class Server:
     """One process that serves."""
 
-    def __init__(self, app: "WSGIApplication", sock: socket.socket, grace: float) -> None:
+    def __init__(
+        self,
+        app: "WSGIApplication",
+        sock: socket.socket,
+        grace: float,
+        on_start: Callable[[Threads], None] | None = None,
+    ) -> None:
+        self._on_start = on_start
         self._sock = GreenSocket(sock)
         self._grace = grace
         self._threads = Threads(NATIVE_THREADS)
@@ -108,6 +119,8 @@ class Server:
         eventlet.spawn_n(self._watch_signals)
         acceptor = eventlet.spawn(self._accept)
         eventlet.sleep(0)
+        if self._on_start is not None:
+            self._on_start(self._threads)
         on_ready()
         self._stopping.wait()
         acceptor.kill()

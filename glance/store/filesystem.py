@@ -42,6 +42,9 @@ class FilesystemStore:
     def __init__(self, datadir: Path) -> None:
         self._datadir = Path(os.path.abspath(datadir))  # noqa: PTH100 - Path.resolve() would follow symlinks
 
+    def location_of(self, name: str) -> str:
+        return "file://" + quote(str(self._datadir / name))
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for a file: {name!r}")
@@ -59,7 +62,7 @@ class FilesystemStore:
                 if linked:
                     target.unlink(missing_ok=True)
                 raise
-        return "file://" + quote(str(target))
+        return self.location_of(name)
 
     def open(self, location: str, *, start: int = 0, length: int | None = None) -> FileBlob:
         path = self._path(location)
@@ -84,7 +87,9 @@ class FilesystemStore:
             with _translated("delete"):
                 path.unlink()
         except BlobMissing as gone:
-            LOG.warning("nothing to delete: %s", gone)
+            if not self._datadir.is_dir():  # then it is not mounted, which says nothing of the file
+                raise StoreDown("the folder of the file store is not there") from gone
+            LOG.debug("nothing to delete: %s", gone)
 
     def _path(self, location: str) -> Path:
         """The file of one of our own locations; anything else names no image, wherever it points."""

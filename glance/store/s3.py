@@ -88,6 +88,9 @@ class S3Store:
         with self._translated("prepare"):
             self._connected()
 
+    def location_of(self, name: str) -> str:
+        return f"s3://{self._bucket}/{name}"
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for an object: {name!r}")
@@ -99,7 +102,7 @@ class S3Store:
                 self._in_bucket(lambda: upload.send_whole(data))
             else:
                 upload.send_parts(parts, self._in_bucket(upload.begin))
-        return f"s3://{self._bucket}/{name}"
+        return self.location_of(name)
 
     def open(self, location: str, *, start: int = 0, length: int | None = None) -> StreamBlob:
         place = _place(location)
@@ -130,7 +133,9 @@ class S3Store:
     def delete(self, location: str) -> None:
         try:
             with self._translated("delete"):
-                self._connected().delete_object(**_place(location))
+                client, place = self._connected(), _place(location)
+                s3client.abort_uploads(client, place)
+                client.delete_object(**place)
         except BlobMissing as gone:
             LOG.warning("nothing to delete: %s", gone)
 
@@ -264,13 +269,10 @@ class _Upload:
 
     def _abort_others(self, upload_id: str) -> None:
         """Uploads of our object that were begun when an answer was lost: nobody knows their names."""
-        bucket, key = self._place["Bucket"], self._place["Key"]
+        key = self._place["Key"]
         time.sleep(LOST_PAUSE)
         try:
-            found = self._client.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
-            for other in found:
-                if other["Key"] == key and other["UploadId"] != upload_id:
-                    self._client.abort_multipart_upload(**self._place, UploadId=other["UploadId"])
+            s3client.abort_uploads(self._client, self._place, but=upload_id)
         except s3client.errors() as error:
             LOG.warning("S3: an empty upload of %s may be left: %s", key, type(error).__name__)
 

@@ -206,3 +206,11 @@ def read_errors() -> tuple[type[Exception], ...]:
     from urllib3.exceptions import HTTPError
 
     return exceptions.BotoCoreError, HTTPError, OSError
+
+
+def abort_uploads(client: Any, place: dict[str, str], *, but: str | None = None) -> None:
+    """Abort the multipart uploads of an object, except one, with all their parts. Raises botocore's errors."""
+    listed = client.list_multipart_uploads(Bucket=place["Bucket"], Prefix=place["Key"])
+    for upload in listed.get("Uploads", []):
+        if upload["Key"] == place["Key"] and upload["UploadId"] != but:
+            client.abort_multipart_upload(**place, UploadId=upload["UploadId"])

@@ -26,6 +26,7 @@ from glance.core.image import (
 from glance.wire.decode import Decoder, choice, line, list_of, number, object_of, one_of, or_none, time
 
 EXPECT_HEADER = "X-Glance-Expect"  # the status that an update starts from
+HOLDER_HEADER = "X-Glance-Holder"  # who holds the image, when an update is his alone
 DELETED = "deleted"  # the parameter of a URL by which an admin gets a deleted image, too
 MAX_LOCATIONS = 128  # per image
 MAX_TAGS = 128  # per image
@@ -79,6 +80,28 @@ def decode_wanted(value: object) -> dict[str, bool | None]:
     }
 
 
+def encode_claim(holder: str, lease: int, limit: int) -> dict[str, object]:
+    return {"holder": holder, "lease": lease, "limit": limit}
+
+
+def decode_claim(value: object) -> tuple[str, int, int]:
+    """Holder, lease in seconds, and number of images at most. Raises Invalid."""
+    claim = _decoded(value, _CLAIM)
+    if claim.keys() != _CLAIM.keys():
+        raise Invalid(f"a claim must have {', '.join(_CLAIM)}")
+    return claim["holder"], claim["lease"], claim["limit"]
+
+
+def encode_images(images: Iterable[Image]) -> dict[str, object]:
+    return {"records": [encode_image(image) for image in images]}
+
+
+def decode_images(value: object) -> tuple[Image, ...]:
+    """Raises Invalid."""
+    found = object_of("a list of records", value).get("records")
+    return tuple(list_of(lambda _, image: decode_image(image))("records", found))
+
+
 def _plain(value: object) -> object:
     if isinstance(value, StrEnum):
         return str(value)
@@ -129,9 +152,13 @@ _IMAGE: dict[str, Decoder] = {
     "locations": lambda name, value: tuple(_locations(name, value)),
     "tags": lambda name, value: frozenset(_tags(name, value)),
     "properties": lambda _, value: values.properties(value),
+    "copy_from": or_none(line(values.MAX_LOCATION)),
+    "failure": or_none(line(values.MAX_TEXT)),
 }
 _CHANGE: dict[str, Decoder] = {
     "dropped": lambda name, value: frozenset(_names(name, value)),
+    "holder": or_none(line(64)),
+    "lease": or_none(number(values.MAX_INT)),
     **{name: decode for name, decode in _IMAGE.items() if name in {item.name for item in fields(ImageChange)}},
 }
 _MEMBER: dict[str, Decoder] = {
@@ -141,4 +168,9 @@ _MEMBER: dict[str, Decoder] = {
     "status": one_of(MemberStatus),
     "created_at": or_none(time),
     "updated_at": or_none(time),
+}
+_CLAIM: dict[str, Decoder] = {
+    "holder": line(64),
+    "lease": number(values.MAX_INT),
+    "limit": number(1000, least=1),
 }

@@ -586,8 +586,10 @@ def test_bytes_of_that_number_in_the_store_are_never_overwritten(api):
     api.datadir.mkdir()
     (api.datadir / "1").write_text("precious")
     response = api("POST", "/images", {"x-image-meta-type": "raw"}, BYTES)
-    assert response.status_int == 409
-    assert api.record(1)["status"] == "killed"
+    assert response.status_int == 200
+    assert api("GET", "/images/1").body == BYTES
+    assert api("DELETE", "/images/1").status_int == 200
+    assert [path.name for path in api.datadir.iterdir()] == ["1"]
     assert (api.datadir / "1").read_text() == "precious"
 
 

@@ -31,11 +31,12 @@ def now() -> datetime:
 
 
 class MemoryRegistry:
-    """`images` are by number, deleted ones included; `shares` by number and tenant."""
+    """`images` are by number, deleted ones included; `shares` by number and tenant, `leases` (holder, end) by number."""
 
     def __init__(self, *, policy: Policy | None = None, accept_members: bool = False) -> None:
         self.images: dict[int, Image] = {}
         self.shares: dict[tuple[int, str], Member] = {}
+        self.leases: dict[int, tuple[str | None, datetime]] = {}
         self._policy = policy or Policy()
         self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
         self._lock = threading.RLock()
@@ -50,6 +51,8 @@ class MemoryRegistry:
             if number in self.images or image.id in {kept.id for kept in self.images.values()}:
                 raise Duplicate("an image of that identifier exists, or existed")
             created_at = image.created_at or now()
+            if image.copy_from is not None:
+                self.leases[number] = (None, now())
             return self._keep(
                 replace(
                     image,
@@ -77,7 +80,15 @@ class MemoryRegistry:
             after = position_of(found[limit - 1], order) if len(found) > limit else None
             return Page(images=tuple(found[:limit]), after=after)
 
-    def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
+    def update(
+        self,
+        ctx: Context,
+        image_id: str,
+        change: ImageChange,
+        *,
+        expect: Status | None = None,
+        holder: str | None = None,
+    ) -> Image:
         with self._lock:
             image = self._changeable(ctx, image_id)
             if change.status is Status.DELETED:
@@ -87,13 +98,21 @@ class MemoryRegistry:
             given = change.given()
             if "owner" in given and not ctx.is_admin:
                 raise NotAllowed("only an admin may give an image to another owner")
-            if expect not in (None, image.status):
+            holds, until = self.leases.get(image.number, (None, None))
+            if expect not in (None, image.status) or holder not in (None, holds):
                 raise WrongState(f"image {image.number} is {image.status}, not {expect}")
             dropped = given.pop("dropped", ())
             kept = {name: value for name, value in image.properties.items() if name not in dropped}
+            updated_at = max(now(), image.created_at + timedelta(microseconds=1))
+            if given.keys() == {"lease"}:
+                updated_at = image.updated_at
             given["properties"] = {**kept, **given.get("properties", {})}
             check_properties(given["properties"])
-            updated_at = max(now(), image.created_at + timedelta(microseconds=1))
+            holds = given.pop("holder", holds)
+            if "lease" in given:
+                lease = given.pop("lease")
+                until = None if lease is None else now() + timedelta(seconds=lease)
+            self.leases[image.number] = (holds, until)
             return self._keep(replace(image, **given, updated_at=updated_at))
 
     def remove(self, ctx: Context, image_id: str) -> Image:
@@ -104,7 +123,27 @@ class MemoryRegistry:
                 raise Protected(f"image {image.number} is protected")
             for key in [key for key in self.shares if key[0] == image.number]:
                 del self.shares[key]
+            self.leases[image.number] = (None, now() + timedelta(seconds=60) if image.locations else None)
             return self._keep(replace(image, status=Status.DELETED, deleted_at=now()))
+
+    def release(self, ctx: Context, image_id: str) -> None:
+        with self._lock:
+            if not ctx.is_admin:
+                raise NotAllowed("only the daemons and admins may do this")
+            image = self._found(ctx, image_id, deleted=True)
+            self.leases.pop(image.number, None)
+            if image.status is not Status.ACTIVE:
+                self._keep(replace(image, locations=()))
+
+    def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
+        with self._lock:
+            if not ctx.is_admin:
+                raise NotAllowed("only the daemons and admins may do this")
+            over = [number for number, (_, until) in self.leases.items() if until is not None and until <= now()]
+            over.sort(key=lambda number: self.leases[number][1])
+            for number in over[:limit]:
+                self.leases[number] = (holder, now() + timedelta(seconds=lease))
+            return tuple(self.images[number] for number in over[:limit])
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         with self._lock:

@@ -57,6 +57,9 @@ class MemoryStore:
         self.opened: list[MemoryBlob] = []
         self.before: Callable[[str], object] = lambda method: None
 
+    def location_of(self, name: str) -> str:
+        return f"memory://{name}"
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         self.before("put")
         if not re.fullmatch(r"[0-9A-Za-z-]+", name):
@@ -65,7 +68,7 @@ class MemoryStore:
         if name in self.objects:
             raise Duplicate("the store holds bytes of that name already")
         self.objects[name] = data
-        return f"memory://{name}"
+        return self.location_of(name)
 
     def open(self, location: str, *, start: int = 0, length: int | None = None) -> MemoryBlob:
         self.before("open")

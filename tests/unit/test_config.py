@@ -91,7 +91,7 @@ def test_no_file_means_defaults_below_one_folder(tmp_path):
     assert config.load("glance-registry", None, tmp_path).settings == RegistryConfig(
         sql_connection=f"sqlite:///{tmp_path}/glance.sqlite"
     )
-    assert callable(config.load("glance-api", None, tmp_path).app())
+    assert all(map(callable, config.load("glance-api", None, tmp_path).app()))
 
 
 def test_the_places_where_a_file_is_looked_for(tmp_path, monkeypatch):
@@ -251,7 +251,7 @@ def test_a_pipeline_over_the_application(write, monkeypatch):
     pipeline = f"[DEFAULT]\nverbose = False\n[pipeline:glance-api]\npipeline = a b inner\n{filters}"
     loaded = config.load("glance-api", write(pipeline + API.replace("glance-api", "inner") + "bind_port = 1234\n"))
     assert (loaded.settings.bind_port, loaded.settings.verbose) == (1234, False)
-    response = Request.blank("/").get_response(loaded.app())
+    response = Request.blank("/").get_response(loaded.app()[0])
     assert (response.headers["X-Marks"], response.text) == ("ba", "1234")
 
 

@@ -28,6 +28,8 @@ from glance.registry.db.models import Base
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.db.versions import step_0001
 
+LATER = ("deleted ", "copy_from ", "failure ", "holder ", "lease_until ")  # columns
+
 
 @pytest.fixture
 def engine(tmp_path):
@@ -55,9 +57,9 @@ def test_the_first_step_says_the_same_in_every_dialect(name):
 
 
 def clauses(ddl: str) -> list[str]:
-    """The lines that make tables, whatever their order; without what the second step adds or changes."""
+    """The lines that make tables, whatever their order; without what later steps add or change."""
     lines = (line.strip().rstrip(",;").replace(";", "") for line in ddl.splitlines() if line.strip(" ;\t"))
-    return sorted(line for line in lines if not line.startswith(("deleted ", "CREATE INDEX")))
+    return sorted(line for line in lines if not line.startswith((*LATER, "CREATE INDEX")))
 
 
 def test_the_known_head_is_alembics():

@@ -100,12 +100,12 @@ class Images:
             if request.headers.get("Content-Type") != OCTETS:
                 raise Invalid(f"a body with image data must have the Content-Type {OCTETS}")
             body = source_of(request)
-        except Invalid:
-            self._service.abandon(ctx, image.id)
+        except Invalid as error:
+            self._service.abandon(ctx, image, str(error))
             raise
         return self._service.upload(
             ctx,
-            image.id,
+            image,
             body,
             size=body.length,
             store=request.headers.get("X-Image-Meta-Store"),

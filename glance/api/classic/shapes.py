@@ -2,10 +2,11 @@
 """Requests and answers of the classic API, between webob and the 2011 record."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from webob import Request, Response
 
-from glance.core.image import Image
+from glance.core.image import Image, Status
 from glance.wire import classic, headers
 from glance.wsgi.send import json_answer
 
@@ -28,7 +29,9 @@ def brief(image: Image) -> dict[str, object]:
 
 
 def record(image: Image) -> dict[str, object]:
-    """The twelve fields; in this API an image without bytes has 0 of them."""
+    """The twelve fields; in this API an image without bytes has 0 of them, and no location."""
+    if image.status is not Status.ACTIVE:
+        image = replace(image, locations=())
     return {**classic.record_of(image), "size": image.size or 0}
 
 

@@ -61,6 +61,7 @@ class ImageRow(Base):
         Index("ix_images_list_created_at", "deleted", "visibility", "created_at", "id"),
         *(Index(f"ix_images_list_{key}", "deleted", "visibility", key, "created_at", "id") for key in LISTED),
         Index("ix_images_owner_created_at", "owner", "deleted", "created_at", "id"),
+        Index("ix_images_lease_until", "lease_until"),
         {"sqlite_autoincrement": True, **MYSQL},
     )
 
@@ -85,6 +86,10 @@ class ImageRow(Base):
     updated_at: Mapped[datetime | None] = mapped_column(Moment)
     deleted_at: Mapped[datetime | None] = mapped_column(Moment)
     deleted: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    copy_from: Mapped[str | None] = mapped_column(Text)
+    failure: Mapped[str | None] = mapped_column(String(255))
+    holder: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[datetime | None] = mapped_column(Moment)
 
 
 def _image() -> Any:

@@ -21,7 +21,7 @@ from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, 
 from glance.core.policy import Action, Policy
 from glance.core.query import MAX_PAGE, Page, Query, position_of
 from glance.core.values import MAX_INT, check_properties, shown
-from glance.registry.db import members
+from glance.registry.db import leases, members
 from glance.registry.db.engine import translated
 from glance.registry.db.models import ImageRow, LocationRow, PropertyRow, TagRow, now
 from glance.registry.db.query import changeable_by, select_page, visible_to
@@ -36,7 +36,9 @@ TAGS: Any = TagRow.__table__
 
 ALIVE = IMAGES.c.deleted == false()
 SIDE_TABLES = frozenset({"locations", "properties", "tags", "dropped"})
-IMAGE_COLUMNS = tuple(column.name for column in IMAGES.columns)  # each a field of Image, or its `deleted`
+KEPT = ("deleted", "holder", "lease_until")  # columns that are no fields of an image
+IMAGE_COLUMNS = tuple(column.name for column in IMAGES.columns if column.name not in KEPT)
+CLEANING = timedelta(seconds=60)  # that who deletes an image has to remove its bytes
 
 
 class SqlRegistry:
@@ -63,6 +65,7 @@ class SqlRegistry:
             "visibility": str(image.visibility),
             "created_at": created_at,
             "updated_at": created_at,
+            "lease_until": now() if image.copy_from is not None else None,
         }
         if image.number is None:
             del row["number"]
@@ -89,21 +92,30 @@ class SqlRegistry:
         after = position_of(images[-1], query.order) if len(rows) > query.limit else None
         return Page(images=images, after=after)
 
-    def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
+    def update(
+        self,
+        ctx: Context,
+        image_id: str,
+        change: ImageChange,
+        *,
+        expect: Status | None = None,
+        holder: str | None = None,
+    ) -> Image:
         given = change.given()
         _check_alive(given.get("status"))
         if change.visibility is Visibility.PUBLIC:
             self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
         if "owner" in given and not ctx.is_admin:
             raise NotAllowed("only an admin may give an image to another owner")
-        columns = {name: _plain(value) for name, value in given.items() if name not in SIDE_TABLES}
-        allowed = _named(image_id) & ALIVE & changeable_by(ctx)
-        expected = allowed if expect is None else allowed & (IMAGES.c.status == str(expect))
+        expected = _named(image_id) & ALIVE & changeable_by(ctx)
+        if expect is not None:
+            expected &= IMAGES.c.status == str(expect)
+        if holder is not None:
+            expected &= IMAGES.c.holder == holder
         with translated(), self._engine.begin() as connection:
-            statement = update(IMAGES).where(expected).values(**columns, updated_at=_updated_at())
-            if connection.execute(statement).rowcount == 0:
+            if connection.execute(update(IMAGES).where(expected).values(_columns(given))).rowcount == 0:
                 image = _changeable(connection, ctx, image_id)
-                raise WrongState(f"image {image.number} is {image.status}, not {expect}")
+                raise WrongState(f"image {image.number} is {image.status}, not {expect}, or in other hands")
             image = _one(connection, _named(image_id), image_id)
             if not given.keys() & SIDE_TABLES:
                 return image
@@ -111,7 +123,14 @@ class SqlRegistry:
             return _one(connection, _named(image_id), image_id)
 
     def remove(self, ctx: Context, image_id: str) -> Image:
-        gone = {"status": str(Status.DELETED), "deleted": True, "deleted_at": now()}
+        moment = now()
+        gone = {
+            "status": str(Status.DELETED),
+            "deleted": True,
+            "deleted_at": moment,
+            "holder": None,
+            "lease_until": moment + CLEANING,
+        }
         allowed = _named(image_id) & ALIVE & (IMAGES.c.protected == false())
         foreign = self._policy.allows(ctx, Action.DELETE_FOREIGN_IMAGE)
         allowed &= visible_to(ctx) if foreign else changeable_by(ctx)
@@ -121,7 +140,27 @@ class SqlRegistry:
                 raise Protected(f"image {image.number} is protected against deletion: update it first")
             image = _one(connection, _named(image_id), image_id)
             members.clear(connection, image)
+            if not image.locations:
+                leases.release(connection, _named(image_id))
             return image
+
+    def release(self, ctx: Context, image_id: str) -> None:
+        _check_admin(ctx)
+        with translated(), self._engine.begin() as connection:
+            if leases.release(connection, _named(image_id)) == 0:
+                raise _not_found(image_id)
+
+    def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
+        _check_admin(ctx)
+        with translated():
+            with self._engine.connect() as connection:
+                stalled = leases.stalled(connection, limit)
+            claimed = []
+            for number, lease_until in stalled:
+                with self._engine.begin() as connection:
+                    if leases.claim(connection, number, lease_until, holder, lease):
+                        claimed.append(_one(connection, IMAGES.c.number == number))
+            return tuple(claimed)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         with translated(), self._engine.connect() as connection:
@@ -159,6 +198,22 @@ class SqlRegistry:
             _visible(connection, ctx, image_id)
             raise NotAllowed("only the owner of an image, and members that may share it, give it members")
         return _one(connection, _named(image_id), image_id)
+
+
+def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What an update sets in the table of images. To renew a lease changes nothing of the image."""
+    columns: dict[str, Any] = {name: _plain(value) for name, value in given.items() if name not in SIDE_TABLES}
+    if "lease" in columns:
+        lease = columns.pop("lease")
+        columns["lease_until"] = None if lease is None else now() + timedelta(seconds=lease)
+    if given.keys() != {"lease"}:
+        columns["updated_at"] = _updated_at()
+    return columns
+
+
+def _check_admin(ctx: Context) -> None:
+    if not ctx.is_admin:
+        raise NotAllowed("only the daemons and admins may do this")
 
 
 def _updated_at() -> ColumnElement[datetime]:
@@ -224,7 +279,7 @@ def _images(connection: Connection, rows: Iterable[Row[Any]]) -> tuple[Image, ..
     return tuple(
         Image(
             **{
-                **{name: value for name, value in row._mapping.items() if name != "deleted"},
+                **{name: value for name, value in row._mapping.items() if name not in KEPT},
                 "status": Status(row.status),
                 "visibility": Visibility(row.visibility),
                 "locations": tuple(locations[row.number]),

@@ -77,6 +77,9 @@ class SwiftStore:
         self._left: set[str] = set()  # segments of broken uploads that could not be deleted yet
         self._unclear: set[tuple[str, str]] = set()  # (object, upload) that may exist though the upload failed
 
+    def location_of(self, name: str) -> str:
+        return f"swift://{quote(self._container.name, safe='')}/{name}"
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for an object: {name!r}")
@@ -94,7 +97,7 @@ class SwiftStore:
                 source, size=size, part_size=part_size, parallel=self._parallel, buffers=self._buffers
             ) as parts:
                 self._cut(name, upload, source, parts)
-        return f"swift://{quote(self._container.name, safe='')}/{name}"
+        return self.location_of(name)
 
     def open(self, location: str, *, start: int = 0, length: int | None = None) -> StreamBlob:
         name = self._name(location)
