@@ -57,6 +57,18 @@ class DaemonConfig:
     graceful_shutdown_timeout: int = _option(
         15, "Seconds that running requests get to finish after SIGTERM.", most=86400
     )
+    cert_file: str = _option("", "Certificate to serve HTTPS with (PEM, followed by those that lead to its issuer).")
+    key_file: str = _option("", "Private key of the certificate, if it is not in the same file.")
+    ca_file: str = _option("", "Certificates of those whose clients are served, and no others; empty: anybody.")
+    connections_per_address: int = _option(
+        0, "Connections that one address may have to one process; 0: any number.", most=1_000_000
+    )
+    least_rate: int = _option(
+        1024,
+        "Bytes per second, averaged over half a minute of waiting, that a client must send of a body or take of an "
+        "answer; 0: any rate.",
+        most=2**31 - 1,
+    )
     registry_key: str = _option(
         "",
         "Secret that both daemons share: the registry then answers only who sends it, and believes glance-api about "
@@ -86,6 +98,11 @@ class DaemonConfig:
             given[name] = text
         return cls(**{name: _typed(own[name], text) for name, text in given.items()})
 
+    @property
+    def scheme(self) -> str:
+        """Of the URLs at which the daemon answers."""
+        return "https" if self.cert_file else "http"
+
     @classmethod
     def section(cls) -> str:
         return next(name for name, (kind, _) in _DAEMONS.items() if kind is cls)
@@ -99,6 +116,12 @@ class ApiConfig(DaemonConfig):
     bind_port: int = _option(9292, "Port to listen on.", least=1, most=65535)
     registry_host: str = _option("127.0.0.1", "Host of the registry; 0.0.0.0 means this host.")
     registry_port: int = _option(9191, "Port of the registry.", least=1, most=65535)
+    registry_client_protocol: str = _option(
+        "http", "How to speak with the registry: http, or https when it has a cert_file.", choices=("http", "https")
+    )
+    registry_client_ca_file: str = _option("", "Certificates to trust for the registry instead of the usual ones.")
+    registry_client_cert_file: str = _option("", "Certificate to show to a registry that has a ca_file.")
+    registry_client_key_file: str = _option("", "Private key of that certificate, if it is not in the same file.")
     registry_timeout: int = _option(10, "Seconds to wait for an answer of the registry.", least=1, most=3600)
     default_store: str = _option("file", "Store for images whose upload names none: file, s3 or swift.")
     hashing_algorithm: str = _option(

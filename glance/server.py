@@ -13,7 +13,7 @@ from glance.core.inline import INLINE
 from glance.core.ports import Registry, Store, Stores, Threads
 from glance.core.recovery import Recovery
 from glance.core.service import ImageService
-from glance.registry.client import HttpRegistry
+from glance.registry.client import HttpRegistry, Https
 from glance.store import StoreSet
 from glance.store.filesystem import FilesystemStore
 from glance.store.guard import Guard
@@ -87,8 +87,17 @@ class Application:
 
 
 def _registry(config: ApiConfig) -> HttpRegistry:
+    https = Https(
+        ca=config.registry_client_ca_file or None,
+        cert=config.registry_client_cert_file or None,
+        key=config.registry_client_key_file or None,
+    )
     return HttpRegistry(
-        config.registry_host, config.registry_port, timeout=config.registry_timeout, key=config.registry_key
+        config.registry_host,
+        config.registry_port,
+        timeout=config.registry_timeout,
+        key=config.registry_key,
+        https=https if config.registry_client_protocol == "https" else None,
     )
 
 

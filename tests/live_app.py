@@ -22,6 +22,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--grace", type=float, default=10)
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--least-rate", type=int, default=0)
+    parser.add_argument("--per-address", type=int, default=0)
+    parser.add_argument("--tls", metavar="CERT[,CA]")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=r"(?s).*Eventlet is deprecated")
     from glance.serve import green
@@ -32,10 +35,22 @@ def main() -> None:
         name, _, value = setting.partition("=")
         module, _, constant = name.partition(".")
         setattr(importlib.import_module(f"glance.serve.{module}"), constant, type_of(value))
+    from glance.serve.tls import Tls
+
+    cert, _, ca = (options.tls or "").partition(",")
+    cert, ca = Path(cert) if cert else None, Path(ca) if ca else None
     sock = green.listen("127.0.0.1", 0, backlog=100)
     port = sock.getsockname()[1]
     with sock:
-        green.run(app, sock, workers=options.workers, grace=options.grace, on_ready=lambda: print(port, flush=True))
+        green.run(
+            app,
+            sock,
+            workers=options.workers,
+            grace=options.grace,
+            limits=green.Limits(connections_per_address=options.per_address, least_rate=options.least_rate),
+            tls=Tls(cert, ca=ca) if cert else None,
+            on_ready=lambda: print(port, flush=True),
+        )
 
 
 def type_of(value: str) -> float:

@@ -16,6 +16,7 @@ from glance import config
 from glance.cli.process import notify, plain
 from glance.core.errors import GlanceError
 from glance.serve import green
+from glance.serve.tls import Tls
 from glance.version import VERSION
 
 OPEN_FILES = 32_768  # each connection, and each image on its way, needs one
@@ -90,6 +91,7 @@ def _serve(name: str, options: argparse.Namespace) -> None:
     _raise_file_limit(log)
     assert isinstance(settings, config.ApiConfig | config.RegistryConfig)
     address = f"{settings.bind_host}:{settings.bind_port}"
+    tls = _tls(settings)
     try:
         sock = green.listen(settings.bind_host, settings.bind_port, backlog=settings.backlog)
     except OSError as error:
@@ -107,18 +109,34 @@ def _serve(name: str, options: argparse.Namespace) -> None:
             raise Refusal(f"the application cannot be loaded: {type(error).__name__}: {error}") from error
 
         def ready() -> None:
-            log.info("%s %s answers at http://%s", name, VERSION, address)
-            notify(f"READY=1\nSTATUS=http://{address}")
+            log.info("%s %s answers at %s://%s", name, VERSION, settings.scheme, address)
+            notify(f"READY=1\nSTATUS={settings.scheme}://{address}")
 
         green.run(
             app,
             sock,
             workers=settings.workers,
             grace=settings.graceful_shutdown_timeout,
+            limits=green.Limits(
+                connections_per_address=settings.connections_per_address, least_rate=settings.least_rate
+            ),
+            tls=tls,
             on_ready=ready,
             on_start=getattr(bare, "start", None),
         )
     log.info("%s has ended", name)
+
+
+def _tls(settings: config.DaemonConfig) -> Tls | None:
+    if not settings.cert_file:
+        if settings.key_file or settings.ca_file:
+            raise Refusal("key_file and ca_file are for HTTPS: set cert_file, too")
+        return None
+    files = [Path(file) if file else None for file in (settings.cert_file, settings.key_file, settings.ca_file)]
+    try:
+        return Tls(Path(settings.cert_file), *files[1:])
+    except OSError as error:
+        raise Refusal(f"cert_file, key_file or ca_file cannot be used: {error}") from error
 
 
 def _load(name: str, options: argparse.Namespace) -> tuple[Path | None, config.Loaded]:

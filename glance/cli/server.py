@@ -142,7 +142,7 @@ class Server:
         """Where it answers."""
         settings = self._settings_of(running)
         host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
-        return f"http://{host}:{settings.bind_port}"
+        return f"{settings.scheme}://{host}:{settings.bind_port}"
 
     def _signal(self, running: Running, number: signal.Signals) -> None:
         try:

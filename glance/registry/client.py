@@ -4,6 +4,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -30,20 +31,36 @@ CONNECTIONS = 1000  # kept open for further requests; as many as glance-api serv
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # what one listens on is no address to connect to
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Https:
+    """How to speak TLS: whom to trust (None: the usual ones), and what to show of oneself. All are PEM files."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None  # None: in the certificate's file
+
+
 class HttpRegistry:
     """`timeout` is the number of seconds to wait for an answer, `key` makes the registry believe who asks.
 
     All methods raise RegistryDown without a proper answer.
     """
 
-    def __init__(self, host: str, port: int, *, timeout: float = 10, key: str = "") -> None:
+    def __init__(
+        self, host: str, port: int, *, timeout: float = 10, key: str = "", https: Https | None = None
+    ) -> None:
         host = ANY_ADDRESS.get(host, host)
-        self._address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if https is None else "https"
+        self._address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         self._timeout = (CONNECT_TIMEOUT, timeout)
         self._key = {KEY_HEADER: key} if key else {}
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment is not for the way to the registry
-        self._session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS))
+        self._session.mount(f"{scheme}://", HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS))
+        if https is not None:
+            self._session.verify = https.ca or True
+            if https.cert is not None:
+                self._session.cert = (https.cert, https.key or https.cert)
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -123,7 +140,7 @@ class HttpRegistry:
                     **arguments,
                 )
                 break
-            except requests.RequestException as error:
+            except (requests.RequestException, OSError) as error:  # OSError: a certificate that is no file
                 again = attempt == 1 and method == "GET" and isinstance(error, requests.ConnectionError)
                 if not again or isinstance(error, requests.Timeout):
                     LOG.error("%s: registry at %s: %s", ctx.request_id, self._address, error)

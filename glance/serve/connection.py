@@ -14,6 +14,8 @@ import eventlet
 from glance.serve import head as heads
 from glance.serve.input import Input
 from glance.serve.output import ClientGoneError, Output
+from glance.serve.pace import Pace
+from glance.serve.tls import Tls
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -27,6 +29,7 @@ LINGER = 1  # seconds for which the rest of a refused body is taken and thrown a
 DRAIN = 64 * 1024  # bytes of an unread body that are taken to keep the connection
 RECEIVE = 64 * 1024  # bytes asked for while reading heads
 TURN = 256 * 1024  # bytes received before others get their turn
+TLS_RECORD = b"\x16"  # the first byte of a handshake, RFC 8446 §5.1
 
 
 class FileWrapper:
@@ -59,6 +62,8 @@ class Service:
     environ: dict[str, Any] = field(default_factory=dict)  # added to every request's environ
     draining: bool = False  # no request after the running one
     crowded: bool = False  # somebody waits to be accepted: no connection is kept
+    tls: Tls | None = None
+    least_rate: int = 0  # bytes per second that a client must send or take; 0: any
 
     @property
     def is_ending(self) -> bool:
@@ -72,24 +77,53 @@ class Connection:
     def __init__(self, sock: socket.socket, address: tuple[Any, ...], service: Service) -> None:
         self.idle = True
         self._sock = sock
-        self._address = str(address[0]) if address else "unix"
+        self.address = str(address[0]) if address else "unix"
         self._local = sock.getsockname()
         self._service = service
         self._buffer = b""  # received
         self._at = 0  # how much of it is used
         self._received = 0  # bytes since others had their turn
+        self._pace = Pace(service.least_rate)  # of what is received
         self._sock.settimeout(IDLE_TIMEOUT)
 
     def run(self) -> None:
         try:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._service.tls is not None and not self._begin_tls(self._service.tls):
+                return
             while self._exchange():
                 self.idle = True
                 eventlet.sleep(0)  # green sockets do not yield while data is there: others want their turn
         except OSError as error:  # a client that leaves is news, not a fault
-            LOG.debug("%s left: %s", self._address, error)
+            LOG.debug("%s left: %s", self.address, error)
         finally:
             self._sock.close()
+
+    def refuse(self, reason: str) -> None:
+        """End the connection without a look at what the client wants."""
+        try:
+            if self._service.tls is None:
+                self._refuse(Output(self._sock), heads.RefusedError("503 Service Unavailable", reason))
+                self._linger()
+        finally:
+            self._sock.close()
+
+    def _begin_tls(self, tls: Tls) -> bool:
+        """Whether the client speaks TLS; who does not is told so."""
+        timeout = eventlet.Timeout(HEAD_TIMEOUT, TimeoutError("the TLS handshake took too long"))
+        try:
+            if self._sock.recv(1, socket.MSG_PEEK) not in (b"", TLS_RECORD):
+                Output(self._sock).plain("400 Bad Request", "this port speaks HTTPS, not HTTP")
+                self._linger()
+                return False
+            self._sock = tls.wrap(self._sock)
+            self._sock.settimeout(IDLE_TIMEOUT)
+            self._sock.do_handshake()  # type: ignore[attr-defined]
+        except ClientGoneError:
+            return False
+        finally:
+            timeout.cancel()
+        return True
 
     def end_if_idle(self) -> None:
         """Close the connection unless it is in the middle of a request."""
@@ -118,9 +152,12 @@ class Connection:
 
     def _recv(self, most: int) -> bytes:
         """Some bytes from the socket; b"" is no end here. Lets others have their turn now and then."""
+        before = time.monotonic()
         block = self._sock.recv(most)
         if not block:
             raise ConnectionError("the client closed the connection")
+        if not self.idle:
+            self._pace.note(time.monotonic() - before, len(block))
         self._received += len(block)
         if self._received >= TURN:
             self._received = 0
@@ -129,7 +166,7 @@ class Connection:
 
     def _exchange(self) -> bool:
         """One request and its answer. True: another may follow."""
-        output = Output(self._sock)
+        output = Output(self._sock, Pace(self._service.least_rate))
         started = time.monotonic()
         try:
             data = self._receive_head()
@@ -148,7 +185,7 @@ class Connection:
         try:
             self._answer(head, body, output)
         except ClientGoneError as gone:
-            LOG.debug("%s left: %s", self._address, gone)
+            LOG.debug("%s left: %s", self.address, gone)
             output.broken = True
         finally:
             self._log(output, target, started)
@@ -197,7 +234,8 @@ class Connection:
         try:
             try:
                 result = self._service.app(self._environ(head, body), output.start_response)
-                if isinstance(result, FileWrapper) and result.is_real and output.has_length:
+                plain = self._service.tls is None  # the kernel cannot encrypt for us
+                if plain and isinstance(result, FileWrapper) and result.is_real and output.has_length:
                     output.send_file(result.file)
                 else:
                     if isinstance(result, list | tuple):
@@ -224,7 +262,7 @@ class Connection:
         try:
             output.plain(refused.status, str(refused))
         except ClientGoneError as gone:
-            LOG.debug("%s left: %s", self._address, gone)
+            LOG.debug("%s left: %s", self.address, gone)
 
     def _drain(self, body: Input) -> None:
         """Take the unread rest of a small body, so that the next request can be read."""
@@ -258,9 +296,9 @@ class Connection:
             "SERVER_NAME": str(self._local[0]),
             "SERVER_PORT": str(self._local[1]),
             "SERVER_PROTOCOL": f"HTTP/1.{head.version[1]}",
-            "REMOTE_ADDR": self._address,
+            "REMOTE_ADDR": self.address,
             "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
+            "wsgi.url_scheme": "http" if self._service.tls is None else "https",
             "wsgi.input": body,
             "wsgi.input_terminated": True,
             "wsgi.errors": sys.stderr,
@@ -281,7 +319,7 @@ class Connection:
         """One line per request; `target` is shown with everything odd escaped."""
         ACCESS.info(
             '%s "%s" %s %d %.3f %s%s',
-            self._address,
+            self.address,
             ascii(target)[1:-1].replace('"', r"\x22"),
             output.status[:3] or "-",
             output.sent,

@@ -8,8 +8,10 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import eventlet
@@ -19,6 +21,7 @@ from eventlet.greenio import GreenSocket
 
 from glance.serve.connection import Connection, Service
 from glance.serve.threads import Threads
+from glance.serve.tls import Tls
 from glance.serve.workers import supervise
 
 if TYPE_CHECKING:
@@ -31,6 +34,17 @@ DESCRIPTORS = 4  # that one connection may need: itself, a file, one to the regi
 NATIVE_THREADS = max(8, 4 * (os.cpu_count() or 1))
 LAST_WORDS = 5  # seconds that broken-off requests get to clean up
 TICK = 0.05  # seconds between two looks while draining
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may ask of a process; 0: anything."""
+
+    connections_per_address: int = 0
+    least_rate: int = 0  # bytes per second, on the average, that a client sends of a body or takes of an answer
+
+
+NO_LIMITS = Limits()
 
 
 def patch() -> None:
@@ -66,6 +80,8 @@ def run(
     *,
     workers: int = 0,
     grace: float,
+    limits: Limits = NO_LIMITS,
+    tls: Tls | None = None,
     on_ready: Callable[[], None] = lambda: None,
     on_start: Callable[[Threads], None] | None = None,
 ) -> None:
@@ -76,12 +92,14 @@ def run(
     SIGHUP: the same without the limit. With `workers`, that many processes are forked and replaced when they
     die; they end when this one does, however it dies.
     """
+
+    def server() -> Server:
+        return Server(app, sock, grace, limits=limits, tls=tls, on_start=on_start)
+
     if workers:
-        supervise(
-            workers, sock, lambda ready, orphaned: Server(app, sock, grace, on_start).run(ready, orphaned), on_ready
-        )
+        supervise(workers, sock, lambda ready, orphaned: server().run(ready, orphaned), on_ready)
     else:
-        Server(app, sock, grace, on_start).run(on_ready, None)
+        server().run(on_ready, None)
 
 
 def _connections() -> int:
@@ -98,15 +116,22 @@ class Server:
         app: "WSGIApplication",
         sock: socket.socket,
         grace: float,
+        *,
+        limits: Limits = NO_LIMITS,
+        tls: Tls | None = None,
         on_start: Callable[[Threads], None] | None = None,
     ) -> None:
+        self._limits = limits
         self._on_start = on_start
         self._sock = GreenSocket(sock)
         self._grace = grace
         self._threads = Threads(NATIVE_THREADS)
-        self._service = Service(app=app, environ={"glance.threads": self._threads})
+        self._service = Service(
+            app=app, environ={"glance.threads": self._threads}, tls=tls, least_rate=limits.least_rate
+        )
         self._slots = eventlet.semaphore.Semaphore(_connections())
         self._connections: dict[Connection, Any] = {}
+        self._addresses: Counter[str] = Counter()  # of connections
         self._deadline: float | None = None  # monotonic; None: no end in sight
         self._stopping = eventlet.Event()
 
@@ -154,12 +179,20 @@ class Server:
 
     def _serve(self, connection: Connection) -> None:
         self._connections[connection] = eventlet.getcurrent()
+        self._addresses[connection.address] += 1
+        most = self._limits.connections_per_address
         try:
-            connection.run()
+            if most and self._addresses[connection.address] > most:
+                connection.refuse(f"more than {most} connections from one address")
+            else:
+                connection.run()
         except Exception:
             LOG.exception("a connection failed")
         finally:
             del self._connections[connection]
+            self._addresses[connection.address] -= 1
+            if not self._addresses[connection.address]:
+                del self._addresses[connection.address]
             self._slots.release()
 
     def _watch_signals(self) -> None:

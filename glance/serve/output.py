@@ -4,6 +4,7 @@
 import os
 import re
 import socket
+import time
 import uuid
 from collections.abc import Callable
 from email.utils import formatdate
@@ -14,6 +15,7 @@ import eventlet
 from eventlet import hubs
 
 from glance.serve.head import Head
+from glance.serve.pace import Pace
 
 STALL_TIMEOUT = 60  # seconds in which a client that reads nothing is given up
 STEP = 1024 * 1024  # bytes sent before others get their turn
@@ -31,7 +33,7 @@ class ClientGoneError(Exception):
 class Output:
     """Used for one request. `sent` counts bytes of the body that the kernel has taken."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, pace: Pace | None = None) -> None:
         self.status = ""
         self.request_id = ""
         self.sent = 0
@@ -39,6 +41,7 @@ class Output:
         self.keep_alive = False  # settled when the head is sent
         self.broken = False  # the answer has no honest end
         self._sock = sock
+        self._pace = pace or Pace(0)
         self._head: Head | None = None
         self._may_keep: Callable[[], bool] = lambda: False
         self._headers: list[tuple[str, str]] = []
@@ -176,16 +179,21 @@ class Output:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def _send(self, data: bytes, flags: int = 0) -> None:
+        before = time.monotonic()
         try:
             if data:
                 self._sock.sendall(memoryview(data), flags)  # a view: what is left after a part is not copied
+                self._pace.note(time.monotonic() - before, len(data))
         except OSError as error:
             raise ClientGoneError(str(error)) from error
 
     def _sendfile(self, descriptor: int, offset: int, count: int) -> int:
+        before = time.monotonic()
         while True:
             try:
-                return os.sendfile(self._sock.fileno(), descriptor, offset, count)
+                sent = os.sendfile(self._sock.fileno(), descriptor, offset, count)
+                self._pace.note(time.monotonic() - before, sent)
+                return sent
             except BlockingIOError:
                 pass
             except OSError as error:

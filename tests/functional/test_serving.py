@@ -222,6 +222,67 @@ def test_a_reader_that_reads_nothing_is_given_up(start, tmp_path, target):
         wait_until(lambda: re.search(r"200 \d+ \d\.\d{3} - broken off\n", live.log()), "it is broken off")
 
 
+@pytest.mark.parametrize("target", [b"/echo", b"/patient"])
+def test_who_sends_a_body_byte_by_byte_is_given_up(start, target):
+    live = start("--least-rate", "1000", "--set", "pace.WINDOW=0.3")
+    with live.connect() as wire:
+        wire.send(post(b"Content-Length: 1000", target=target))
+        wire.sock.settimeout(0.02)
+        started = time.monotonic()
+        while time.monotonic() - started < PATIENCE:
+            try:
+                assert wire.answer().status in (400, 500)
+                break
+            except TimeoutError:
+                wire.send(b"x")
+        assert time.monotonic() - started < PATIENCE
+
+
+def test_who_is_slow_for_a_while_and_makes_up_for_it_is_not(start):
+    live = start("--least-rate", "1000", "--set", "pace.WINDOW=1.0")
+    with live.connect() as wire:
+        wire.send(post(b"Content-Length: 100003"))
+        for _ in range(3):
+            time.sleep(0.1)
+            wire.send(b"x")
+        wire.send(b"y" * 100_000)
+        assert wire.answer().status == 200
+
+
+def test_who_takes_an_answer_byte_by_byte_is_given_up(start, tmp_path):
+    live = start("--least-rate", "100000000", "--set", "pace.WINDOW=0.3")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(200_000_000)
+    with live.connect() as wire:
+        wire.send(request(target=f"/file?{tmp_path}/large,0,200000000".encode()))
+        started = time.monotonic()
+        while "broken off" not in live.log():
+            assert time.monotonic() - started < PATIENCE
+            assert wire.sock.recv(20_000)
+            time.sleep(0.002)
+
+
+def test_a_client_that_thinks_between_requests_may_do_so(start):
+    live = start("--least-rate", "100000", "--set", "pace.WINDOW=0.2")
+    with live.connect() as wire:
+        for _ in range(4):
+            wire.send(request())
+            assert wire.answer().status == 200
+            time.sleep(0.15)
+
+
+def test_one_address_has_so_many_connections_and_no_more(start):
+    live = start("--per-address", "2")
+    with running(live) as first, idle(live):
+        answer = live.ask(request())
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+        assert b"2 connections" in answer.body
+        first.send(b"hello")
+        assert first.answer().status == 200
+        first.sock.close()
+        wait_until(lambda: live.ask(request()).status == 200, "there is room again")
+
+
 # Workers
 
 
