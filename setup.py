@@ -35,6 +35,7 @@ setup(
         "python-swiftclient>=4.7",
         "keystoneauth1>=5.8",
         "tqdm>=4.66",
+        "prometheus_client>=0.22",
     ],
     classifiers=[
         "Environment :: Web Environment",

@@ -52,6 +52,11 @@ class DaemonConfig:
     log_file: str = _option("", "File to log to instead of standard output.")
     log_dir: str = _option("", "Directory for log files: of log_file, and of what glance-control captures.")
     log_date_format: str = _option("%Y-%m-%d %H:%M:%S", "Format of the time in the log, as of strftime.")
+    log_format: str = _option(
+        "text", "What the lines of the log are: text for people, json for programs.", choices=("text", "json")
+    )
+    metrics_host: str = _option("127.0.0.1", "Address to answer Prometheus on.")
+    metrics_port: int = _option(0, "Port to answer Prometheus on; 0: none.", most=65535)
     backlog: int = _option(4096, "Connections that may wait to be accepted.", least=1, most=65535)
     workers: int = _option(0, "Processes to fork for requests; 0: serve them in the one process.", most=1024)
     graceful_shutdown_timeout: int = _option(

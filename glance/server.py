@@ -11,6 +11,7 @@ from glance.api import classic
 from glance.config import ApiConfig, ConfigError, policy_of
 from glance.core.inline import INLINE
 from glance.core.ports import Registry, Store, Stores, Threads
+from glance.core.probe import probe
 from glance.core.recovery import Recovery
 from glance.core.service import ImageService
 from glance.registry.client import HttpRegistry, Https
@@ -23,6 +24,7 @@ from glance.store.swift import SwiftStore
 from glance.store.swift.account import Account, Login
 from glance.wsgi.body import THREADS_KEY
 from glance.wsgi.faults import Faults
+from glance.wsgi.health import Health
 from glance.wsgi.identify import Identify, RequestId, anybody
 
 if TYPE_CHECKING:
@@ -46,17 +48,22 @@ def build(
 ) -> "Application":
     """The application; tests hand in their own registry and stores."""
     registry = registry if registry is not None else _registry(config)
+    stores = stores if stores is not None else _stores(config)
     work = threading.Event()
     service = ImageService(
         registry,
-        stores or _stores(config),
+        stores,
         hashing_algorithm=config.hashing_algorithm,
         limit=config.image_size_cap,
         lease=config.transfer_lease,
         policy=policy_of(config),
         wake=work.set,
     )
-    app = RequestId(Faults(Identify(classic.router(service), anybody)))
+    checks = {
+        "registry": registry.check,
+        "store": lambda: probe(stores.named(None)),
+    }
+    app = RequestId(Health(Faults(Identify(classic.router(service), anybody)), checks))
     return Application(app, Recovery(service.transfers, registry, work), autostart=autostart)
 
 

@@ -2,10 +2,9 @@
 """What glance-api and glance-registry share: read the configuration, log, listen, serve in the foreground."""
 
 import argparse
+import contextlib
 import dataclasses
 import logging
-import logging.config
-import logging.handlers
 import re
 import resource
 import sys
@@ -13,21 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glance import config
-from glance.cli.process import notify, plain
+from glance.cli import logs
+from glance.cli.metrics import Metrics
+from glance.cli.process import Refusal, notify, plain
 from glance.core.errors import GlanceError
 from glance.serve import green
 from glance.serve.tls import Tls
 from glance.version import VERSION
 
 OPEN_FILES = 32_768  # each connection, and each image on its way, needs one
-LOG_FORMAT = "%(asctime)s %(levelname)8s [%(name)s] %(message)s"
 
 _SECRET_NAME = re.compile(r"key|password|secret", re.IGNORECASE)
 _SECRET_IN_URL = re.compile(r"(://[^:/@\s]*:)[^/\s]*@|(\bpassword=)[^&\s]*", re.IGNORECASE)
-
-
-class Refusal(Exception):
-    """Why the daemon does not start, for the one who started it."""
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
@@ -84,7 +80,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
 def _serve(name: str, options: argparse.Namespace) -> None:
     path, loaded = _load(name, options)
     settings = loaded.settings
-    _set_up_logs(name, options, settings)
+    logs.set_up(name, options, settings)
     log = logging.getLogger(name)
     if options.debug or settings.debug:
         log.debug("%s", _dump(path, settings))
@@ -112,19 +108,35 @@ def _serve(name: str, options: argparse.Namespace) -> None:
             log.info("%s %s answers at %s://%s", name, VERSION, settings.scheme, address)
             notify(f"READY=1\nSTATUS={settings.scheme}://{address}")
 
-        green.run(
-            app,
-            sock,
-            workers=settings.workers,
-            grace=settings.graceful_shutdown_timeout,
-            limits=green.Limits(
-                connections_per_address=settings.connections_per_address, least_rate=settings.least_rate
-            ),
-            tls=tls,
-            on_ready=ready,
-            on_start=getattr(bare, "start", None),
-        )
+        with contextlib.ExitStack() as stack:
+            metrics, side = _metrics(settings, stack)
+            green.run(
+                app,
+                sock,
+                workers=settings.workers,
+                grace=settings.graceful_shutdown_timeout,
+                limits=green.Limits(
+                    connections_per_address=settings.connections_per_address, least_rate=settings.least_rate
+                ),
+                tls=tls,
+                observe=metrics.observe if metrics else lambda exchange: None,
+                side=side,
+                on_ready=ready,
+                on_start=getattr(bare, "start", None),
+            )
     log.info("%s has ended", name)
+
+
+def _metrics(settings: config.DaemonConfig, stack: contextlib.ExitStack) -> tuple[Metrics | None, green.Side | None]:
+    if not settings.metrics_port:
+        return None, None
+    try:
+        sock = stack.enter_context(green.listen(settings.metrics_host, settings.metrics_port, backlog=100))
+    except OSError as error:
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        raise Refusal(f"cannot listen on {where} for metrics: {plain(error)}") from error
+    metrics = stack.enter_context(Metrics(settings.workers))
+    return metrics, green.Side(app=metrics.app, sock=sock)
 
 
 def _tls(settings: config.DaemonConfig) -> Tls | None:
@@ -157,52 +169,6 @@ def _load(name: str, options: argparse.Namespace) -> tuple[Path | None, config.L
         return path, config.load(name, path)
     except config.ConfigError as error:
         raise Refusal(str(error)) from error
-
-
-def _set_up_logs(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> None:
-    if options.log_config:
-        try:
-            if not Path(options.log_config).is_file():
-                raise Refusal(f"no such file of log settings: {options.log_config}")
-            logging.config.fileConfig(options.log_config, disable_existing_loggers=False)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            ImportError,
-            RuntimeError,
-        ) as error:
-            raise Refusal(f"{options.log_config} holds no log settings: {error}") from error
-        return
-    try:
-        handler = _handler(name, options, settings)
-    except OSError as error:
-        raise Refusal(f"cannot write the log {error.filename or ''}: {plain(error)}") from error
-    handler.setFormatter(logging.Formatter(LOG_FORMAT, options.log_date_format or settings.log_date_format))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    if options.debug or settings.debug:
-        root.setLevel(logging.DEBUG)
-    elif options.verbose or settings.verbose:
-        root.setLevel(logging.INFO)
-    # Libraries tell at lower levels what is in every request and statement, credentials included.
-    for library in ("alembic", "urllib3", "botocore", "boto3", "s3transfer", "swiftclient", "sqlalchemy"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-
-
-def _handler(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> logging.Handler:
-    folder = options.log_dir or settings.log_dir
-    file = options.log_file or settings.log_file
-    kind = options.log_handler or ("file" if folder or file else "stream")
-    if kind == "syslog":
-        return logging.handlers.SysLogHandler("/dev/log")
-    if kind == "stream":
-        return logging.StreamHandler(sys.stdout)
-    # Watched: after logrotate has moved the file away, the next line goes to a new one.
-    return logging.handlers.WatchedFileHandler(Path(folder or "", file or f"{name}.log"), encoding="utf-8")
 
 
 def _raise_file_limit(log: logging.Logger) -> None:

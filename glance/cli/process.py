@@ -29,6 +29,10 @@ _CONTENT = re.compile(rb"\s*(\d{1,10})?\s*")
 _LONGEST = 32  # bytes of a pid file
 
 
+class Refusal(Exception):
+    """Why a daemon does not start, for the one who started it."""
+
+
 class PidFileError(Exception):
     """A pid file that cannot be used; the text says which and why."""
 

@@ -134,6 +134,9 @@ class Registry(Protocol):
     those that the caller may not see, are not found. All methods may raise RegistryDown.
     """
 
+    def check(self) -> None:
+        """Whether it can be asked: raises RegistryDown if not."""
+
     def add(self, ctx: Context, image: Image) -> Image:
         """Keep a new image; with `copy_from`, one that claim_stalled() finds. Who is no admin owns it.
         It is given what it lacks of id, number and created_at.

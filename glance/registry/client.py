@@ -66,6 +66,9 @@ class HttpRegistry:
         """Close the connections that are kept."""
         self._session.close()
 
+    def check(self) -> None:
+        self._ask(Context(), "GET", "/healthcheck/ready")
+
     def add(self, ctx: Context, image: Image) -> Image:
         return self._record(ctx, "POST", "/records", json=records.encode_image(image))
 

@@ -11,6 +11,7 @@ from glance.registry.db.migrate import prepare
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.handlers import Records
 from glance.wsgi.faults import Faults
+from glance.wsgi.health import Health
 from glance.wsgi.identify import Identify, KeyHolders, RequestId
 from glance.wsgi.router import Router
 
@@ -30,7 +31,8 @@ def build(config: RegistryConfig, *, registry: Registry | None = None) -> "WSGIA
     """The application; tests hand in their own registry."""
     registry = registry if registry is not None else _sql_registry(config)
     router = Router([*Images(registry).routes(), *Records(registry).routes()])
-    return RequestId(Faults(Identify(router, KeyHolders(config.registry_key))))
+    app = Faults(Identify(router, KeyHolders(config.registry_key)))
+    return RequestId(Health(app, {"database": registry.check}))
 
 
 def _sql_registry(config: RegistryConfig) -> SqlRegistry:

@@ -54,6 +54,20 @@ class FileWrapper:
         self.file.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A request and its answer, when both are over. Bytes are those of the bodies; what was refused before it was
+    understood has no method and no path."""
+
+    method: str
+    path: str
+    status: str  # three digits; "" when there was no answer
+    seconds: float
+    received: int
+    sent: int
+    broken: bool  # ended before the announced end
+
+
 @dataclass(slots=True, kw_only=True)
 class Service:
     """What all connections of a process share."""
@@ -64,6 +78,7 @@ class Service:
     crowded: bool = False  # somebody waits to be accepted: no connection is kept
     tls: Tls | None = None
     least_rate: int = 0  # bytes per second that a client must send or take; 0: any
+    observe: Callable[[Exchange], None] = lambda exchange: None
 
     @property
     def is_ending(self) -> bool:
@@ -176,19 +191,18 @@ class Connection:
             head = heads.parse(data)
         except heads.RefusedError as refused:
             self._refuse(output, refused)
-            self._log(output, "-", started)
+            self._log(output, None, None, started)
             self._linger()
             return False
         body = Input(self, head.length, self._continuer(head, output))
         output.begin(head, lambda: head.keep_alive and not self._service.is_ending and _drainable(body, head))
-        target = f"{head.method} {head.path}{'?' if head.query else ''}{head.query}"
         try:
             self._answer(head, body, output)
         except ClientGoneError as gone:
             LOG.debug("%s left: %s", self.address, gone)
             output.broken = True
         finally:
-            self._log(output, target, started)
+            self._log(output, head, body, started)
         if output.keep_alive and not body.finished:
             self._drain(body)
         if not body.finished and not output.broken:
@@ -315,18 +329,29 @@ class Connection:
             environ[key] = value.decode("latin-1")
         return environ
 
-    def _log(self, output: Output, target: str, started: float) -> None:
-        """One line per request; `target` is shown with everything odd escaped."""
+    def _log(self, output: Output, head: heads.Head | None, body: Input | None, started: float) -> None:
+        """One line per request; its target is shown with everything odd escaped."""
+        target = "-" if head is None else f"{head.method} {head.path}{'?' if head.query else ''}{head.query}"
+        exchange = Exchange(
+            method=head.method if head else "",
+            path=head.path if head else "",
+            status=output.status[:3],
+            seconds=time.monotonic() - started,
+            received=body.received if body else 0,
+            sent=output.sent,
+            broken=output.broken,
+        )
         ACCESS.info(
             '%s "%s" %s %d %.3f %s%s',
             self.address,
             ascii(target)[1:-1].replace('"', r"\x22"),
-            output.status[:3] or "-",
-            output.sent,
-            time.monotonic() - started,
+            exchange.status or "-",
+            exchange.sent,
+            exchange.seconds,
             output.request_id or "-",
-            " broken off" if output.broken else "",
+            " broken off" if exchange.broken else "",
         )
+        self._service.observe(exchange)
 
 
 def _drainable(body: Input, head: heads.Head) -> bool:

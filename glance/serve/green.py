@@ -19,7 +19,7 @@ import eventlet.semaphore
 from eventlet import hubs
 from eventlet.greenio import GreenSocket
 
-from glance.serve.connection import Connection, Service
+from glance.serve.connection import Connection, Exchange, Service
 from glance.serve.threads import Threads
 from glance.serve.tls import Tls
 from glance.serve.workers import supervise
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("glance.serve")
 
 CONNECTIONS = 1000  # served at a time by one process; more wait in the backlog
+SIDE_CONNECTIONS = 10
 DESCRIPTORS = 4  # that one connection may need: itself, a file, one to the registry, some for all
 NATIVE_THREADS = max(8, 4 * (os.cpu_count() or 1))
 LAST_WORDS = 5  # seconds that broken-off requests get to clean up
@@ -45,6 +46,15 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Another application on a socket of its own, such as figures for whoever watches the daemon. It has no TLS,
+    and few of its connections are served at a time."""
+
+    app: "WSGIApplication"
+    sock: socket.socket
 
 
 def patch() -> None:
@@ -82,11 +92,13 @@ def run(
     grace: float,
     limits: Limits = NO_LIMITS,
     tls: Tls | None = None,
+    observe: Callable[[Exchange], None] = lambda exchange: None,
+    side: Side | None = None,
     on_ready: Callable[[], None] = lambda: None,
     on_start: Callable[[Threads], None] | None = None,
 ) -> None:
     """Serve until a signal says otherwise; `on_ready` is called once connections are accepted, `on_start` in each
-    process that accepts them, with its native threads.
+    process that accepts them, with its native threads; `observe` after each exchange.
 
     SIGTERM, SIGINT: stop accepting, let running requests finish for `grace` seconds, then break them off.
     SIGHUP: the same without the limit. With `workers`, that many processes are forked and replaced when they
@@ -94,7 +106,7 @@ def run(
     """
 
     def server() -> Server:
-        return Server(app, sock, grace, limits=limits, tls=tls, on_start=on_start)
+        return Server(app, sock, grace, limits=limits, tls=tls, observe=observe, side=side, on_start=on_start)
 
     if workers:
         supervise(workers, sock, lambda ready, orphaned: server().run(ready, orphaned), on_ready)
@@ -119,15 +131,22 @@ class Server:
         *,
         limits: Limits = NO_LIMITS,
         tls: Tls | None = None,
+        observe: Callable[[Exchange], None] = lambda exchange: None,
+        side: Side | None = None,
         on_start: Callable[[Threads], None] | None = None,
     ) -> None:
+        self._side = side
         self._limits = limits
         self._on_start = on_start
         self._sock = GreenSocket(sock)
         self._grace = grace
         self._threads = Threads(NATIVE_THREADS)
         self._service = Service(
-            app=app, environ={"glance.threads": self._threads}, tls=tls, least_rate=limits.least_rate
+            app=app,
+            environ={"glance.threads": self._threads},
+            tls=tls,
+            least_rate=limits.least_rate,
+            observe=observe,
         )
         self._slots = eventlet.semaphore.Semaphore(_connections())
         self._connections: dict[Connection, Any] = {}
@@ -143,6 +162,8 @@ class Server:
         self._threads.waker  # noqa: B018 - made now, while there are descriptors to be had
         eventlet.spawn_n(self._watch_signals)
         acceptor = eventlet.spawn(self._accept)
+        if self._side is not None:
+            eventlet.spawn_n(self._accept_aside, self._side)
         eventlet.sleep(0)
         if self._on_start is not None:
             self._on_start(self._threads)
@@ -168,6 +189,21 @@ class Server:
                 self._slots.release()
                 LOG.error("cannot accept a connection: %s", error)
                 eventlet.sleep(0.1)  # it may be for want of descriptors
+
+    def _accept_aside(self, side: Side) -> None:
+        """Not drained: whoever watches has the answer at once, or can ask again."""
+        sock, service = GreenSocket(side.sock), Service(app=side.app)
+        slots = eventlet.semaphore.Semaphore(SIDE_CONNECTIONS)
+
+        def serve(connection: Connection) -> None:
+            with slots:
+                connection.run()
+
+        while not self._stopping.ready():
+            hubs.trampoline(sock, read=True)
+            with suppress(OSError):  # another worker was faster, or the client is gone
+                accepted, address = sock.accept()
+                eventlet.spawn_n(serve, Connection(accepted, address, service))
 
     def _make_room(self) -> None:
         """With all slots taken, the oldest connection that waits between two requests has to go."""

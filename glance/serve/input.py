@@ -40,6 +40,7 @@ class Input:
         self._on_first_read: Callable[[], None] | None = on_first_read
         self._chunks = 0
         self._between = False  # a chunk's data has been read, its CR LF has not
+        self.received = 0  # bytes that were read
         self.finished = length == 0
 
     @property
@@ -89,6 +90,7 @@ class Input:
                 return b""
         block = self._receiver.receive(min(most, self._left))
         self._left -= len(block)
+        self.received += len(block)
         if self._left == 0 and not self._chunked:
             self.finished = True
         self._between = self._chunked and self._left == 0

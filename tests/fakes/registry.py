@@ -41,6 +41,9 @@ class MemoryRegistry:
         self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
         self._lock = threading.RLock()
 
+    def check(self) -> None:
+        pass
+
     def add(self, ctx: Context, image: Image) -> Image:
         with self._lock:
             number = max(self.images, default=0) + 1 if image.number is None else image.number

@@ -38,7 +38,7 @@ ROOMS = {
     "glance.client": ("core wire", "requests"),
     "glance.config": ("core", "paste"),
     "glance.server": ("config core store registry.client api wsgi", ""),
-    "glance.cli": ("client config core registry.db.migrate serve version", "tqdm"),
+    "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client tqdm"),
 }
 TYPES_ONLY = "_typeshed"  # exists for the type checker alone
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -49,6 +49,10 @@ class SqlRegistry:
         self._policy = policy or Policy()
         self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
 
+    def check(self) -> None:
+        with translated(), self._engine.connect() as connection:
+            connection.execute(select(IMAGES.c.number).limit(1))
+
     def add(self, ctx: Context, image: Image) -> Image:
         if image.number is not None and not 1 <= image.number <= MAX_INT:
             raise Invalid(f"the number of an image must be from 1 to {MAX_INT}")

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a daemon's log goes, and what its lines look like."""
+
+import argparse
+import json
+import logging
+import logging.config
+import logging.handlers
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from glance import config
+from glance.cli.process import Refusal, plain
+
+FORMAT = "%(asctime)s %(levelname)8s [%(name)s] %(message)s"
+
+
+class Json(logging.Formatter):
+    """One JSON object a line, for programs that collect logs. Times are UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "process": record.process,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> None:
+    if options.log_config:
+        try:
+            if not Path(options.log_config).is_file():
+                raise Refusal(f"no such file of log settings: {options.log_config}")
+            logging.config.fileConfig(options.log_config, disable_existing_loggers=False)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ImportError,
+            RuntimeError,
+        ) as error:
+            raise Refusal(f"{options.log_config} holds no log settings: {error}") from error
+        return
+    try:
+        handler = _handler(name, options, settings)
+    except OSError as error:
+        raise Refusal(f"cannot write the log {error.filename or ''}: {plain(error)}") from error
+    dates = options.log_date_format or settings.log_date_format
+    handler.setFormatter(Json() if settings.log_format == "json" else logging.Formatter(FORMAT, dates))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    if options.debug or settings.debug:
+        root.setLevel(logging.DEBUG)
+    elif options.verbose or settings.verbose:
+        root.setLevel(logging.INFO)
+    # Libraries tell at lower levels what is in every request and statement, credentials included.
+    for library in ("alembic", "urllib3", "botocore", "boto3", "s3transfer", "swiftclient", "sqlalchemy"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def _handler(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> logging.Handler:
+    folder = options.log_dir or settings.log_dir
+    file = options.log_file or settings.log_file
+    kind = options.log_handler or ("file" if folder or file else "stream")
+    if kind == "syslog":
+        return logging.handlers.SysLogHandler("/dev/log")
+    if kind == "stream":
+        return logging.StreamHandler(sys.stdout)
+    # Watched: after logrotate has moved the file away, the next line goes to a new one.
+    return logging.handlers.WatchedFileHandler(Path(folder or "", file or f"{name}.log"), encoding="utf-8")

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a daemon lives and can do its work, for load balancers and whoever else watches it.
+
+`/healthcheck` answers as long as requests are answered at all; `/healthcheck/ready` only while everything works
+that requests need. Nobody has to be known for either, so they tell no more than the names of what does not work.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from webob import Response
+
+from glance.core.errors import GlanceError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+LOG = logging.getLogger(__name__)
+
+LIVE = "/healthcheck"
+READY = "/healthcheck/ready"
+FRESH = 5.0  # seconds for which what was found holds: asking is cheap for everybody, and looking is not
+
+
+class Health:
+    """WSGI middleware. A check raises GlanceError when what it is named after does not work."""
+
+    def __init__(self, app: "WSGIApplication", checks: Mapping[str, Callable[[], object]]) -> None:
+        self._app = app
+        self._checks = checks
+        self._looking = threading.Lock()
+        self._found: list[str] = []
+        self._until = 0.0  # monotonic
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "").rstrip("/")
+        if path not in (LIVE, READY) or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return self._app(environ, start_response)
+        failed = self._failed() if path == READY else []
+        text = f"not working: {', '.join(failed)}" if failed else "OK"
+        response = Response(f"{text}\n", status=503 if failed else 200, content_type="text/plain", charset="UTF-8")
+        response.cache_control = "no-store"
+        return response(environ, start_response)
+
+    def _failed(self) -> list[str]:
+        """The names of the checks that fail; one look serves all who ask at that time."""
+        with self._looking:
+            if time.monotonic() >= self._until:
+                self._found = [name for name, check in self._checks.items() if not _passes(name, check)]
+                self._until = time.monotonic() + FRESH
+            return self._found
+
+
+def _passes(name: str, check: Callable[[], object]) -> bool:
+    try:
+        check()
+    except GlanceError as error:
+        LOG.error("%s: %s", name, error)
+        return False
+    return True
