@@ -128,6 +128,8 @@ class ApiConfig(DaemonConfig):
     registry_client_cert_file: str = _option("", "Certificate to show to a registry that has a ca_file.")
     registry_client_key_file: str = _option("", "Private key of that certificate, if it is not in the same file.")
     registry_timeout: int = _option(10, "Seconds to wait for an answer of the registry.", least=1, most=3600)
+    limit_param_default: int = _option(25, "Images in one page of a v1 list, if the client names no limit.", least=1)
+    api_limit_max: int = _option(1000, "Images in one page at most; a greater limit is cut.", least=1, most=1000)
     default_store: str = _option("file", "Store for images whose upload names none: file, s3 or swift.")
     hashing_algorithm: str = _option(
         "sha512",

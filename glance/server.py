@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glance.api import classic
+from glance.api import classic, v1
+from glance.api.v1.images import Paging
+from glance.api.versions import Version, Versions
 from glance.config import ApiConfig, ConfigError, policy_of
 from glance.core.inline import INLINE
 from glance.core.ports import Registry, Store, Stores, Threads
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 MIB = 1024 * 1024
+VERSIONS = (Version("v1.1", "CURRENT", "v1"), Version("v1.0", "SUPPORTED", "v1"))
 NEEDED = {"s3": "s3_store_host", "swift": "swift_store_auth_address"}  # store → the option that makes it be there
 
 
@@ -63,7 +66,9 @@ def build(
         "registry": registry.check,
         "store": lambda: probe(stores.named(None)),
     }
-    app = RequestId(Health(Faults(Identify(classic.router(service), anybody)), checks))
+    paging = Paging(default=config.limit_param_default, most=config.api_limit_max)
+    apis = Versions(classic.router(service), {"v1": v1.application(service, paging)}, VERSIONS)
+    app = RequestId(Health(Faults(Identify(apis, anybody)), checks))
     return Application(app, Recovery(service.transfers, registry, work), autostart=autostart)
 
 
@@ -75,7 +80,7 @@ class Application:
 
     def __init__(self, app: "WSGIApplication", recovery: Recovery, *, autostart: bool) -> None:
         self._app = app
-        self._recovery = recovery
+        self.recovery = recovery
         self._autostart = autostart
         self._starting = threading.Lock()
         self._started = 0  # the process in which the work has begun
@@ -85,7 +90,7 @@ class Application:
         with self._starting:
             if self._started != os.getpid():
                 self._started = os.getpid()
-                self._recovery.start(threads)
+                self.recovery.start(threads)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if self._autostart and self._started != os.getpid():

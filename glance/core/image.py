@@ -5,10 +5,10 @@ What lists of images are asked with stands in core/query.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Final
+from typing import Any, Final
 
 DISK_FORMATS: Final = (
     "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop",
@@ -131,10 +131,18 @@ class ImageChange:
     holder: str | Unset | None = UNSET
     lease: int | Unset | None = UNSET
 
-    def given(self) -> dict[str, object]:
+    def given(self) -> dict[str, Any]:
         """The fields that are set, by name."""
         pairs = ((item.name, getattr(self, item.name)) for item in fields(self))
         return {name: value for name, value in pairs if value is not UNSET}
+
+    def applied_to(self, image: Image) -> Image:
+        """The image after this change."""
+        given = self.given()
+        dropped = given.pop("dropped", ())
+        kept = {name: value for name, value in image.properties.items() if name not in dropped}
+        given["properties"] = {**kept, **given.get("properties", {})}
+        return replace(image, **{name: value for name, value in given.items() if name not in ("holder", "lease")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,7 +144,7 @@ class Registry(Protocol):
         Raises Duplicate when the id or number is taken, also by a deleted image; NotAllowed, Invalid."""
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
-        """With `deleted`, an admin gets a deleted image, too. Raises NotFound."""
+        """With `deleted`, an image is found that is deleted, too. Raises NotFound."""
 
     def find(self, ctx: Context, query: Query) -> Page: ...
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 from glance.core.context import Context
 from glance.core.errors import (
     BlobMissing,
+    Conflict,
     GlanceError,
     Invalid,
     NotActive,
@@ -118,25 +119,33 @@ class ImageService:
         self._wake()
         return image
 
-    def register(self, ctx: Context, draft: Image, location: str) -> Image:
+    def register(self, ctx: Context, draft: Image, location: str, *, size: int | None = None) -> Image:
         """Make an active image of bytes that lie elsewhere, which are not fetched. Its size is what their server
-        says; what the draft says, if the server says nothing. Raises Invalid, Duplicate."""
-        self._policy.check(ctx, Action.SET_IMAGE_LOCATION)
-        size = self._stores.external(location).examine(location)
-        size = draft.size if size is None else size
-        return self._registry.add(ctx, replace(draft, status=Status.ACTIVE, size=size, locations=(location,)))
+        says; what the draft says, if the server says nothing. `size` is a promise that is checked.
 
-    def activate(self, ctx: Context, image_id: str, location: str, *, change: ImageChange | None = None) -> Image:
-        """Make a queued image of bytes that lie elsewhere, as register() does. Raises Invalid, WrongState."""
-        self._policy.check(ctx, Action.SET_IMAGE_LOCATION)
-        size = self._stores.external(location).examine(location)
+        Raises NotAllowed, Invalid, Duplicate, Conflict."""
+        told = self._examine(ctx, Action.SET_IMAGE_LOCATION, location, size)
+        active = replace(draft, status=Status.ACTIVE, locations=(location,))
+        return self._registry.add(ctx, active if told is None else replace(active, size=told))
+
+    def activate(
+        self,
+        ctx: Context,
+        image_id: str,
+        location: str,
+        *,
+        change: ImageChange | None = None,
+        size: int | None = None,
+    ) -> Image:
+        """Make a queued image of bytes that lie elsewhere, as register() does. Raises WrongState, too."""
+        told = self._examine(ctx, Action.SET_IMAGE_LOCATION, location, size)
         active = replace(change or ImageChange(), status=Status.ACTIVE, locations=(location,))
-        if size is not None:
-            active = replace(active, size=size)
+        if told is not None:
+            active = replace(active, size=told)
         return self._registry.update(ctx, image_id, active, expect=Status.QUEUED)
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
-        """With `deleted`, an admin gets a deleted image, too. Raises NotFound."""
+        """With `deleted`, an image is found that is deleted, too. Raises NotFound."""
         return self._registry.get(ctx, image_id, deleted=deleted)
 
     def list(self, ctx: Context, query: Query) -> Iterator[Image]:
@@ -149,7 +158,7 @@ class ImageService:
         Raises Invalid when there is no such image for this caller."""
         if marker is not None:
             try:
-                last = self._registry.get(ctx, marker)
+                last = self._registry.get(ctx, marker, deleted=query.deleted)
             except NotFound:
                 raise Invalid(f"marker must be the id of an image in this list, not {shown(marker)}") from None
             query = replace(query, after=position_of(last, query.order))
@@ -215,9 +224,16 @@ class ImageService:
         """Raises NotFound, NotAllowed."""
         self._registry.drop_member(ctx, image_id, tenant)
 
+    def _examine(self, ctx: Context, action: Action, url: str, size: int | None) -> int | None:
+        """What the server of a URL tells about the number of its bytes, if the caller may name one."""
+        self._policy.check(ctx, action)
+        told = self._stores.external(url).examine(url)
+        if None not in (told, size) and told != size:
+            raise Conflict(f"the image is said to have {size} bytes, its server says {told}")
+        return told
+
     def _plan_copy(self, ctx: Context, image: Image, url: str, store: str | None) -> tuple[int | None, str]:
         """The size that the server of the URL tells, or else the record, and where the bytes will lie."""
-        self._policy.check(ctx, Action.COPY_FROM)
         driver = self._stores.named(store)
-        size = self._stores.external(url).examine(url)
-        return image.size if size is None else size, driver.location_of(image.id)
+        told = self._examine(ctx, Action.COPY_FROM, url, image.size)
+        return image.size if told is None else told, driver.location_of(image.id)

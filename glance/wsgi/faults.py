@@ -3,7 +3,7 @@
 
 import html
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from webob import Request, Response
@@ -23,14 +23,15 @@ class Faults:
     in the log. The body is HTML for whoever names text/html in Accept, plain text for all others.
     """
 
-    def __init__(self, app: "WSGIApplication") -> None:
+    def __init__(self, app: "WSGIApplication", *, override: Mapping[type[GlanceError], int] | None = None) -> None:
         self._app = app
+        self._override = dict(override or {})  # statuses of an API that differ from those of wire/status.py
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
             return self._app(environ, start_response)
         except GlanceError as error:
-            response = _answer(environ, status_of(error), str(error))
+            response = _answer(environ, self._override.get(type(error)) or status_of(error), str(error))
             response.headers[REASON_HEADER] = error.reason
             if isinstance(error, RangeNotSatisfiable):
                 response.headers["Content-Range"] = f"bytes */{error.total}"

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING
 from webob import Request, Response
 
 from glance.core.errors import Invalid, NotFound
+from glance.core.values import shown
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 Handler = Callable[..., Response]
 
+METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+)  # RFC 9110, 5789
+
 
 class Router:
     """A WSGI application made of routes such as `("GET", "/images/{number}", show)`.
 
     A handler gets the request and, by name, what stands in the braces; it returns a Response or raises a
-    GlanceError. Earlier routes win. A slash at the end of a path is ignored. What no route matches, a known
-    path with another method included, raises NotFound: neither API of 2011 answers 405.
+    GlanceError. Earlier routes win; "*" stands for any method. A slash at the end of a path is ignored. What no
+    route matches raises NotFound: neither API of 2011 answers 405, others have not_allowed() in their tables.
     """
 
     def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
@@ -28,9 +33,24 @@ class Router:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         segments = _segments(_path(environ))
         for method, template, handler in self._routes:
-            if method == environ["REQUEST_METHOD"] and (params := _match(template, segments)) is not None:
+            if method in ("*", environ["REQUEST_METHOD"]) and (params := _match(template, segments)) is not None:
                 return handler(Request(environ), **params)(environ, start_response)
         raise NotFound("there is nothing at this address, or not for this method")
+
+
+def not_allowed(allowed: str) -> Handler:
+    """What answers the other methods of a path: 405, or 501 to a method that HTTP does not know."""
+
+    def answer(request: Request, **_: str) -> Response:
+        known = request.method in METHODS
+        status = "405 Method Not Allowed" if known else "501 Not Implemented"
+        text = f"{status}\n\nthis address takes {allowed}, not {shown(request.method)}\n"
+        response = Response(text, status=status, content_type="text/plain", charset="UTF-8")
+        if known:
+            response.headers["Allow"] = allowed
+        return response
+
+    return answer
 
 
 def _path(environ: "WSGIEnvironment") -> str:

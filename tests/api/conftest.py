@@ -2,18 +2,24 @@
 """The classic API in process: the real application over a real registry and a real file store."""
 
 import io
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from wsgiref.validate import validator
 
 import pytest
 from webob import Request, Response
 
 from glance.config import ApiConfig
+from glance.core.context import Context
+from glance.core.inline import INLINE
 from glance.registry.db.engine import connect
 from glance.registry.db.migrate import prepare
 from glance.registry.db.sql import SqlRegistry
 from glance.server import build
+from glance.wsgi.identify import CONTEXT_KEY
 from tests.servers.web import Web, web_server
 
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -22,10 +28,10 @@ OCTETS = {"Content-Type": "application/octet-stream"}
 class Api:
     """Sends requests to the application, through wsgiref's validator."""
 
-    def __init__(self, registry: SqlRegistry, datadir: Path) -> None:
+    def __init__(self, registry: SqlRegistry, datadir: Path, **options: Any) -> None:
         self.registry = registry
         self.datadir = datadir
-        config = ApiConfig(filesystem_store_datadir=str(datadir), http_store_allowed_hosts="127.0.0.1")
+        config = ApiConfig(filesystem_store_datadir=str(datadir), http_store_allowed_hosts="127.0.0.1", **options)
         self.app = build(config, registry=registry)
 
     def __call__(
@@ -37,11 +43,15 @@ class Api:
         *,
         chunked: bool = False,
         length: int | None = None,
+        ctx: Context | None = None,
     ) -> Response:
-        """`length` announces another length than the body has; `chunked` announces none."""
+        """`length` announces another length than the body has; `chunked` announces none. `ctx` is who asks, as a
+        filter in front of the application tells; None: there is no filter."""
         request = Request.blank(
             path, method=method, headers={**(OCTETS if body is not None else {}), **(headers or {})}
         )
+        if ctx is not None:
+            request.environ[CONTEXT_KEY] = ctx
         if body is not None:
             request.environ["wsgi.input"] = io.BytesIO(body)
             if chunked:
@@ -69,6 +79,14 @@ class Api:
         prefix = "x-image-meta-"
         return {name.lower().removeprefix(prefix): value for name, value in response.headers.items()}
 
+    def recover(self) -> None:
+        """Do what is done in the background, now, and wait for it."""
+        before = set(threading.enumerate())
+        self.app.recovery.look(INLINE)
+        end = time.monotonic() + 10
+        while set(threading.enumerate()) - before and time.monotonic() < end:
+            time.sleep(0.001)
+
     def stored(self) -> list[str]:
         """The names of all files below the store's directory."""
         return sorted(path.name for path in self.datadir.rglob("*") if path.is_file())
@@ -82,8 +100,14 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
+def make_api(tmp_path: Path) -> Iterator[Callable[..., Api]]:
+    """Makes an Api with these options."""
     engine = connect(f"sqlite:///{tmp_path}/glance.sqlite")
     prepare(engine)
-    yield Api(SqlRegistry(engine), tmp_path / "images")
+    yield lambda **options: Api(SqlRegistry(engine), tmp_path / "images", **options)
     engine.dispose()
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api]) -> Api:
+    return make_api()

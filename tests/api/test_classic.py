@@ -312,7 +312,7 @@ def test_names_of_any_script_survive(api, name):
 @pytest.mark.parametrize("path", [
     "/images/2", "/images/0", "/images/-1", "/images/01", "/images/+1", "/images/1.json", "/images/new", "/images/1/edit",
     "/images/9223372036854775807", "/images/99999999999999999999", "/images/%D9%A1", "/images/1%00", "/images/..%2f1",
-    "/versions", "/v1/images", "/images.json", "/nothing",
+    "/images.json", "/nothing", "/version", "/v", "/versions.json",
 ])  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 def test_what_is_not_there_is_404(api, method, path):

@@ -291,7 +291,8 @@ def test_more_properties_than_an_image_may_have_change_nothing(registry):
 def test_a_removed_image_is_returned_and_gone(registry):
     registry.add(CTX, replace(FULL, protected=False))
     removed = registry.remove(CTX, UUID)
-    assert removed == replace(FULL, protected=False, status=Status.DELETED, deleted_at=removed.deleted_at)
+    moment = removed.deleted_at
+    assert removed == replace(FULL, protected=False, status=Status.DELETED, deleted_at=moment, updated_at=moment)
     assert removed.deleted_at is not None
     gone: list[Callable[[], object]] = [
         lambda: registry.get(CTX, UUID),

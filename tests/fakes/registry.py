@@ -69,7 +69,7 @@ class MemoryRegistry:
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         with self._lock:
-            return self._found(ctx, image_id, deleted=deleted and ctx.is_admin)
+            return self._found(ctx, image_id, deleted=deleted)
 
     def find(self, ctx: Context, query: Query) -> Page:
         with self._lock:
@@ -104,19 +104,17 @@ class MemoryRegistry:
             holds, until = self.leases.get(image.number, (None, None))
             if expect not in (None, image.status) or holder not in (None, holds):
                 raise WrongState(f"image {image.number} is {image.status}, not {expect}")
-            dropped = given.pop("dropped", ())
-            kept = {name: value for name, value in image.properties.items() if name not in dropped}
+            changed = change.applied_to(image)
+            check_properties(changed.properties)
             updated_at = max(now(), image.created_at + timedelta(microseconds=1))
             if given.keys() == {"lease"}:
                 updated_at = image.updated_at
-            given["properties"] = {**kept, **given.get("properties", {})}
-            check_properties(given["properties"])
-            holds = given.pop("holder", holds)
+            holds = given.get("holder", holds)
             if "lease" in given:
-                lease = given.pop("lease")
+                lease = given["lease"]
                 until = None if lease is None else now() + timedelta(seconds=lease)
             self.leases[image.number] = (holds, until)
-            return self._keep(replace(image, **given, updated_at=updated_at))
+            return self._keep(replace(changed, updated_at=updated_at))
 
     def remove(self, ctx: Context, image_id: str) -> Image:
         with self._lock:
@@ -127,7 +125,8 @@ class MemoryRegistry:
             for key in [key for key in self.shares if key[0] == image.number]:
                 del self.shares[key]
             self.leases[image.number] = (None, now() + timedelta(seconds=60) if image.locations else None)
-            return self._keep(replace(image, status=Status.DELETED, deleted_at=now()))
+            moment = now()
+            return self._keep(replace(image, status=Status.DELETED, deleted_at=moment, updated_at=moment))
 
     def release(self, ctx: Context, image_id: str) -> None:
         with self._lock:

@@ -25,6 +25,8 @@ ROOMS = {
     "glance.store.s3client": ("core store", "boto3 botocore urllib3"),
     "glance.wsgi": ("core wire", "webob"),
     "glance.api.classic": ("core wire wsgi", "webob"),
+    "glance.api.v1": ("core wire wsgi", "webob"),
+    "glance.api.versions": ("wsgi", "webob"),
     "glance.registry": ("", ""),
     "glance.registry.db": ("core", "sqlalchemy alembic"),
     "glance.registry.client": ("core wire", "requests"),

@@ -43,7 +43,8 @@ class Images:
         """Bytes in the body now; or elsewhere, at x-image-meta-location; or later, by PUT."""
         ctx = context_of(request)
         fields = shapes.fields_of(request)
-        draft = replace(classic.draft_from({**fields, "status": str(Status.QUEUED)}), locations=())
+        draft = classic.draft_from({**fields, "status": str(Status.QUEUED)})
+        draft = replace(draft, owner=ctx.tenant, locations=())
         location = _location(fields)
         if has_body(request):
             image = self._upload(request, self._service.reserve(ctx, draft), ImageChange())

@@ -84,7 +84,7 @@ class SqlRegistry:
                 raise Duplicate("an image of that identifier exists, or existed") from error
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
-        condition = _named(image_id) if deleted and ctx.is_admin else _named(image_id) & ALIVE
+        condition = _named(image_id) if deleted else _named(image_id) & ALIVE
         with translated(), self._engine.connect() as connection:
             return _one(connection, condition & visible_to(ctx), image_id)
 
@@ -132,6 +132,7 @@ class SqlRegistry:
             "status": str(Status.DELETED),
             "deleted": True,
             "deleted_at": moment,
+            "updated_at": moment,
             "holder": None,
             "lease_until": moment + CLEANING,
         }

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of a v1 list → Query."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from glance.core import values
+from glance.core.context import Context
+from glance.core.errors import Invalid
+from glance.core.image import Status, Visibility
+from glance.core.query import Comparison, Filter, Query, Sort, Value
+
+SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
+EXACT = ("name", "status", "container_format", "disk_format")
+PROPERTY = "property-"
+NOT_PUBLIC = frozenset(Visibility) - {Visibility.PUBLIC}
+DEFAULT_SORT = "created_at"
+
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+def query_of(parameters: Mapping[str, str], ctx: Context, *, limit: int, most: int) -> Query | None:
+    """What a list is asked with; None: for nothing. `limit` and `most` are numbers of images, by default and at
+    most; a greater limit is cut. Unknown parameters are ignored. Raises Invalid."""
+    wanted = values.whole_number("limit", parameters["limit"]) if "limit" in parameters else limit
+    changed = parameters.get("changes-since")
+    query = replace(
+        _scope(parameters, ctx),
+        deleted=changed is not None,
+        filters=tuple(_filters(parameters)),
+        properties={key.removeprefix(PROPERTY): text for key, text in parameters.items() if key.startswith(PROPERTY)},
+        sort=(_sort(parameters),),
+        limit=max(min(wanted, most), 1),
+    )
+    return query if wanted else None
+
+
+def marker_of(parameters: Mapping[str, str]) -> str | None:
+    """Raises Invalid."""
+    return values.image_uuid("marker", parameters["marker"]) if "marker" in parameters else None
+
+
+def _scope(parameters: Mapping[str, str], ctx: Context) -> Query:
+    """Whose images: for admins `is_public` chooses, for others it is checked and has no effect."""
+    text = parameters.get("is_public", "true").lower()
+    if text == "none":
+        public = None
+    elif text in _TRUTH:
+        public = _TRUTH[text]
+    else:
+        raise _bad("is_public", text, "true, false or none")
+    if not ctx.is_admin or public:
+        return Query()
+    return Query(everyone=True, visibility=NOT_PUBLIC if public is False else None)
+
+
+def _filters(parameters: Mapping[str, str]) -> list[Filter]:
+    filters = [_is(key, parameters[key]) for key in EXACT if key in parameters]
+    filters += [_is(key, _number(parameters, key)) for key in ("min_ram", "min_disk") if key in parameters]
+    if "protected" in parameters:
+        text = parameters["protected"].lower()
+        if text not in _TRUTH:
+            raise _bad("protected", text, "true or false")
+        filters.append(_is("protected", _TRUTH[text]))
+    for key, comparison in (("size_min", Comparison.MORE_OR_EQUAL), ("size_max", Comparison.LESS_OR_EQUAL)):
+        if key in parameters:
+            filters.append(Filter("size", comparison, (_number(parameters, key),)))
+    if "changes-since" in parameters:
+        filters.append(Filter("updated_at", Comparison.MORE, (_moment(parameters["changes-since"]),)))
+    else:
+        filters.append(Filter("status", Comparison.NOT_IN, (str(Status.KILLED),)))
+    return filters
+
+
+def _is(field: str, value: Value) -> Filter:
+    return Filter(field, Comparison.IN, (value,))
+
+
+def _number(parameters: Mapping[str, str], key: str) -> int:
+    try:
+        return values.whole_number(key, parameters[key])
+    except Invalid as error:
+        raise Invalid(f"Bad value passed to filter: {error}") from None
+
+
+def _moment(text: str) -> datetime:
+    """A time without zone is UTC, and so is what comes out, without saying so."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment.astimezone(UTC) if moment.tzinfo is not None else moment).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise _bad("changes-since", text, "a time such as 2011-03-04T23:47:58+01:00, its plus sent as %2B") from None
+
+
+def _sort(parameters: Mapping[str, str]) -> Sort:
+    key, direction = parameters.get("sort_key", DEFAULT_SORT), parameters.get("sort_dir", "desc")
+    if key not in SORT_KEYS:
+        raise _bad("sort_key", key, ", ".join(SORT_KEYS))
+    if direction not in ("asc", "desc"):
+        raise _bad("sort_dir", direction, "asc or desc")
+    return Sort(key, descending=direction == "desc")
+
+
+def _bad(key: str, text: str, expected: str) -> Invalid:
+    return Invalid(f"Bad value passed to filter: {key} must be {expected}, not {values.shown(text)}")
