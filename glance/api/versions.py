@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _VERSION = re.compile(r"v\d+(\.\d+)?", re.ASCII)
-_MEDIA_TYPE = re.compile(r"application/vnd\.openstack\.([a-z]+)-(v\d+(?:\.\d+)?|v\d[\w.]*)", re.ASCII)
+_MEDIA_TYPE = re.compile(r"application/vnd\.openstack\.([a-z]+)-(v\d[\w.]*)(?:\+json)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +49,25 @@ class Versions:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         first, slash, rest = path.lstrip("/").partition("/")
-        accepted = _MEDIA_TYPE.fullmatch(environ.get("HTTP_ACCEPT", "").strip())
+        accept = _media_types(environ)
+        accepted = next(filter(None, map(_MEDIA_TYPE.fullmatch, accept)), None)
         if first in self._prefixes:
-            if not slash:
-                response = Response(status=302, location=f"/{self._prefixes[first]}/")
-                return response(environ, start_response)
+            if not slash and environ["REQUEST_METHOD"] in ("GET", "HEAD"):  # clients repeat others as a GET
+                query = environ.get("QUERY_STRING")
+                location = f"/{self._prefixes[first]}/" + (f"?{query}" if query else "")
+                return Response(status=302, location=location)(environ, start_response)
             return self._pass(environ, start_response, self._prefixes[first], first, "/" + rest)
         if _VERSION.fullmatch(first):
             return self._document(environ, 300)(environ, start_response)
         if first == "versions":
             return self._document(environ, 200)(environ, start_response)
         if accepted is not None:
-            prefix = self._prefixes.get(accepted[2]) if accepted[1] == "images" else None
+            prefix = self._prefixes.get(accepted[2].lower()) if accepted[1].lower() == "images" else None
             if prefix is None:
                 return self._document(environ, 300)(environ, start_response)
             if first:
                 return self._pass(environ, start_response, prefix, "", path)
-        if not first and (accepted is not None or _wants_json(environ)):
+        if not first and (accepted is not None or accept == ["application/json"]):
             return self._document(environ, 300)(environ, start_response)
         return self._classic(environ, start_response)
 
@@ -95,7 +97,6 @@ class Versions:
         return response
 
 
-def _wants_json(environ: "WSGIEnvironment") -> bool:
-    """Whether the client names JSON, and nothing beside it."""
-    accept = environ.get("HTTP_ACCEPT", "")
-    return accept.split(";")[0].strip() == "application/json" and "," not in accept
+def _media_types(environ: "WSGIEnvironment") -> list[str]:
+    """What the client accepts, without the parameters."""
+    return [item.split(";")[0].strip() for item in environ.get("HTTP_ACCEPT", "").split(",")]
