@@ -40,7 +40,7 @@ def test_names_of_tenants(name):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "...", "/", "a/b", "a\n", "x" * 256, None, 5])
 def test_what_names_no_tenant(name):
-    with pytest.raises(Invalid, match="^member must "):
+    with pytest.raises(Invalid, match=r"^member must "):
         values.tenant("member", name)
 
 
