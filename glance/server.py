@@ -35,14 +35,15 @@ def build(config: ApiConfig, *, registry: Registry | None = None, stores: Stores
     """The application; tests hand in their own registry and stores."""
     service = ImageService(
         registry or HttpRegistry(config.registry_host, config.registry_port, timeout=config.registry_timeout),
-        stores or _stores(config),
+        stores or stores_of(config),
         hashing_algorithm=config.hashing_algorithm,
         limit=config.image_size_cap,
     )
     return Identify(Faults(classic.router(service)))
 
 
-def _stores(config: ApiConfig) -> StoreSet:
+def stores_of(config: ApiConfig) -> StoreSet:
+    """The stores of this configuration; glance-manage looks after them with no server around. Raises ConfigError."""
     stores: dict[str, Store] = {"file": FilesystemStore(Path(config.filesystem_store_datadir))}
     try:
         if config.s3_store_host:
@@ -72,6 +73,7 @@ def _s3_store(config: ApiConfig) -> S3Store:
         region=config.s3_store_region_name or None,
         bucket_url_format=config.s3_store_bucket_url_format,
         cacert=config.s3_store_cacert or None,
+        read_timeout=config.s3_store_timeout,
     )
 
 
@@ -86,6 +88,7 @@ def _swift_store(config: ApiConfig) -> SwiftStore:
         region=config.swift_store_region or None,
         cacert=config.swift_store_cacert or None,
         insecure=config.swift_store_auth_insecure,
+        timeout=config.swift_store_timeout,
     )
     return SwiftStore(
         Account(login),
