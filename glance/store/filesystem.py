@@ -43,7 +43,7 @@ class FilesystemStore:
         self._datadir = Path(os.path.abspath(datadir))  # noqa: PTH100 - Path.resolve() would follow symlinks
 
     def connect(self) -> str:
-        return f"as user {_user(os.geteuid())}"
+        return f"user {_user(os.geteuid())}"
 
     def prepare(self) -> str:
         known = self._datadir.is_dir()

@@ -40,7 +40,7 @@ def trouble(error: BaseException, where: str, cacert: str) -> Trouble:
         if _is_about_a_file(item):
             return _bad_cacert(cacert, cause)
     if isinstance(bottom, socket.gaierror):
-        advice = f"the name in {where} does not resolve: look for a slip of the pen, then at this server's DNS"
+        advice = f"the name in {where} does not resolve: is it spelt right, and does this server's DNS know it?"
         return Trouble("cannot be reached: its name does not resolve", advice, cause)
     if isinstance(bottom, ConnectionRefusedError):
         advice = f"nobody listens at {where}: does the service run there, and is the port right?"

@@ -32,7 +32,7 @@ _RIGHTS = (
     "the owner of s3_store_access_key needs the rights s3:ListBucket, s3:ListBucketMultipartUploads, s3:GetObject, "
     "s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload for s3_store_bucket, and s3:CreateBucket to make it"
 )
-_SET_CLOCK = "set the clocks, best by NTP: S3 takes no request that seems to be older than 15 minutes"
+_SET_CLOCK = "set the clocks, best by NTP: S3 takes no request whose time is more than 15 minutes off"
 _SET_REGION = "set s3_store_region_name to the region of the bucket, and s3_store_host to its address"
 _SET_BUCKET = "choose another s3_store_bucket"
 _MAKE_ROOM = "make room there, or raise the quota"
@@ -258,7 +258,7 @@ def _told(answer: dict[str, Any], code: str) -> str:
         return f"; it says that the region is {region}" if _TOLD.fullmatch(region) else ""
     if code in ("RequestTimeTooSkewed", "RequestExpired"):
         now = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
-        return f"; there it is {headers.get('date', 'unknown')!r}, and here {now!r}"
+        return f"; there it is {headers.get('date', 'another time')!a}, and here '{now}'"
     return ""
 
 

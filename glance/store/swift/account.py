@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import urllib3
+
 from glance.core.errors import GlanceError, StoreDown, StoreFull
 from glance.store import reach
 from glance.store.swift import faults
@@ -144,6 +146,7 @@ class Account:
         self._idle: list[tuple[str, Any]] = []  # connections, each with the URL that it was made for
         if login.insecure:
             LOG.warning("swift store: swift_store_auth_insecure is set: the servers' certificates are NOT checked")
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # which would say so at each request
 
     def told(self) -> str:
         """Who is logged in, and where, in words for an operator. To be asked after a request."""
