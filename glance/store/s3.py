@@ -82,9 +82,14 @@ class S3Store:
         self._client: Any = None
 
     def connect(self) -> str:
-        with self._translated("connect"):
-            s3client.greet(self._account, self._bucket)
-        return self._account.where
+        where = self._account.address
+        try:
+            with self._translated("connect"):
+                s3client.greet(self._account, self._bucket)
+        except BlobMissing:  # a 404 that is not about the bucket
+            advice = f"{where} (s3_store_host) answers, but not as S3 does: look at the address and the port"
+            raise StoreDown("the S3 server does not speak S3", advice=advice) from None
+        return where
 
     def prepare(self) -> str:
         with self._translated("prepare"):

@@ -99,9 +99,9 @@ class Account(NamedTuple):
         return self.host if re.match(r"https?://", self.host) else f"https://{self.host}"
 
     @property
-    def where(self) -> str:
-        """The server, for an advice to the operator."""
-        return f"{reach.address(self.endpoint)} (s3_store_host)"
+    def address(self) -> str:
+        """The server, in words for an operator."""
+        return reach.address(self.endpoint)
 
     def without_secrets(self, text: str) -> str:
         for secret in (self.secret_key, self.access_key):
@@ -234,9 +234,10 @@ def _insist_on_region(response: Any, operation: Any, **_: Any) -> None:
 
 def translated(error: Exception, account: Account) -> GlanceError:
     """A botocore error → what a user may read, no key and no address; and an advice to the operator, no key."""
+    where = f"{account.address} (s3_store_host)"
     answer = getattr(error, "response", None)
     if not isinstance(answer, dict):
-        found = reach.trouble(error, account.where, "s3_store_cacert")
+        found = reach.trouble(error, where, "s3_store_cacert")
         return StoreDown(f"the S3 server {found.text}", advice=found.advice)
     code = code_of(error)
     if code not in _BY_CODE:
@@ -244,10 +245,8 @@ def translated(error: Exception, account: Account) -> GlanceError:
     if code in _BY_CODE:
         kind, text, advice = _BY_CODE[code]
         return kind(text, advice=advice + _told(answer, code))
-    return StoreDown(
-        "the S3 server did not do its work",
-        advice=f"{account.where} answered {_status(answer)}: look for the reason in its log, if S3 is what it speaks",
-    )
+    advice = f"{where} answered {_status(answer)}: look for the reason in its log, if S3 is what it speaks"
+    return StoreDown("the S3 server did not do its work", advice=advice)
 
 
 def _told(answer: dict[str, Any], code: str) -> str:

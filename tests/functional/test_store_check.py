@@ -22,6 +22,7 @@ from tests.servers.moto import Moto
 from tests.servers.proxy import Proxy, Request, Stall
 from tests.servers.swift import Swift
 from tests.servers.tls import Authority, tls_before
+from tests.servers.web import web_server
 
 pytestmark = pytest.mark.functional
 
@@ -350,6 +351,15 @@ def test_what_is_configured_wrongly(
     assert reason in said
     assert advice in said
     assert f"Does not work: {store}" in outcome.text
+
+
+@clouds
+def test_another_server_than_it_should_be(configure: Configure, check: Check) -> None:
+    with web_server() as web:
+        configure(s3_store_host=web.url(""), swift_store_auth_address=web.url(""))
+        outcome = check()
+    assert "the S3 server does not speak S3" in outcome.failed("s3")["connect, keys"]
+    assert "answered 404, and not as version 1" in outcome.failed("swift")["connect, log in"]
 
 
 @clouds

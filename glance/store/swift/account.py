@@ -150,9 +150,11 @@ class Account:
 
     def told(self) -> str:
         """Who is logged in, and where, in words for an operator. To be asked after a request."""
-        swift = f", Swift at {reach.address(self._access[0])}" if self._access else ""
-        unchecked = ", certificates NOT checked (swift_store_auth_insecure)" if self._login.insecure else ""
-        return f"{self._login.user} at {self._login.where}{swift}{unchecked}"
+        login = self._login
+        urls = (login.address, self._access[0]) if self._access else (login.address,)
+        places = dict.fromkeys(reach.address(url) for url in urls)
+        unchecked = ", certificates NOT checked (swift_store_auth_insecure)" if login.insecure else ""
+        return f"{login.user} at {', Swift at '.join(places)}{unchecked}"
 
     def ask(
         self,
