@@ -10,11 +10,13 @@ import io
 import logging
 import os
 import secrets
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
+from pathlib import Path
 
 from glance import config
 from glance.config import ApiConfig, ConfigError
@@ -70,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     assert isinstance(settings, ApiConfig)
     tried = _sooner_in_parts(settings, options.timeout)
     stores = stores_of(tried)
-    print(f"Configuration: {options.path or f'built-in defaults, everything below {options.data}'}")
+    _say(f"Configuration: {options.path or f'built-in defaults, everything below {options.data}'}")
     if options.store == READ_ONLY:
         _show_read_only(settings)
         return 0
@@ -78,13 +80,13 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"there is no store {options.store} here: it needs {NEEDED[options.store]}")
     good: dict[str, bool] = {}
     for name in [options.store] if options.store else stores.names:
-        print(f"\n{name}{' (default_store)' if name == settings.default_store else ''}", flush=True)
+        _say(f"\n{name}{' (default_store)' if name == settings.default_store else ''}")
         part = MIB * getattr(tried, f"{name}_store_large_object_chunk_size", 0)
         good[name] = _check(stores.named(name), *FIRST_STEPS[name], part)
-    print()
+    _say()
     for outcome, words in ((True, "Works"), (False, "Does not work")):
         if names := [name for name in good if good[name] is outcome]:
-            print(f"{words}: {', '.join(names)}")
+            _say(f"{words}: {', '.join(names)}")
     return 0 if all(good.values()) else 1
 
 
@@ -102,10 +104,10 @@ def _sooner_in_parts(settings: ApiConfig, timeout: int) -> ApiConfig:
 
 def _show_read_only(settings: ApiConfig) -> None:
     more = settings.http_store_allowed_hosts.strip()
-    print(f"\n{READ_ONLY}\n  is read only: images of third parties stay where they are, and nothing is written there")
-    print("  open:   public addresses of the Internet" + (f", and beside them {more}" if more else ""))
-    print("  closed: loopback, private and other inside addresses" + (", but for these" if more else ""))
-    print("  option: http_store_allowed_hosts")
+    _say(f"\n{READ_ONLY}\n  is read only: images of third parties stay where they are, and nothing is written there")
+    _say("  open:   public addresses of the Internet" + (f", and beside them {more}" if more else ""))
+    _say("  closed: loopback, private and other inside addresses" + (", but for these" if more else ""))
+    _say("  option: http_store_allowed_hosts")
 
 
 def _check(store: Store, connect: str, prepare: str, part: int) -> bool:
@@ -124,21 +126,21 @@ def _check(store: Store, connect: str, prepare: str, part: int) -> bool:
 def _passes(step: Step) -> bool:
     """Do it, and print what became of it."""
     words, deed = step
-    print(f"  {words} {'.' * (WIDTH - len(words))} ", end="", flush=True)
+    _say(f"  {words} {'.' * (WIDTH - len(words))} ", end="")
     try:
         said = deed()
     except GlanceError as error:
-        print(f"FAILED: {error}", flush=True)
+        _say(f"FAILED: {error}")
         _print_advice(error.advice)
     except Exception as error:
-        print(f"FAILED: a fault of Glance itself, {type(error).__name__}", flush=True)
+        _say(f"FAILED: a fault of Glance itself, {type(error).__name__}")
         LOG.exception("a fault of Glance itself")
         _print_advice("--debug shows where")
     except KeyboardInterrupt:
-        print("interrupted", flush=True)
+        _say("interrupted")
         raise
     else:
-        print(f"ok: {said}" if said else "ok", flush=True)
+        _say(f"ok: {said}" if said else "ok")
         return True
     return False
 
@@ -148,7 +150,16 @@ def _print_advice(text: str) -> None:
     for line in textwrap.wrap(
         text, LINE, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     ):
-        print(line, flush=True)
+        _say(line)
+
+
+def _say(text: str = "", *, end: str = "\n") -> None:
+    """Print at once; where nobody can read it, to nowhere: what has been begun must be put away all the same."""
+    try:
+        print(text, end=end, flush=True)
+    except OSError:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _shown(size: int) -> str:

@@ -432,6 +432,31 @@ def test_one_who_interrupts_leaves_nothing(
     assert objects(swift, options["s3_store_bucket"]) == []
 
 
+@clouds
+def test_nothing_is_left_when_nobody_reads_any_more(
+    installation: Installation, configure: Configure, swift: Swift
+) -> None:
+    """As in `glance-manage store-check | head -4`."""
+    options = configure()
+    command = installation.command("glance-manage", "store-check", "swift")
+    with subprocess.Popen(
+        command,
+        cwd=installation.folder,
+        env=installation.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for _ in range(4):
+            process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(30) == 0
+    assert objects(swift, options["swift_store_container"]) == []
+
+
 # TLS
 
 
