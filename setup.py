@@ -21,7 +21,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["glance", "glance.*"]),
     package_data={"glance": ["py.typed"]},
-    scripts=["bin/glance-api", "bin/glance-registry", "bin/glance-control", "bin/glance-upload"],
+    scripts=["bin/glance-api", "bin/glance-registry", "bin/glance-control", "bin/glance-manage", "bin/glance-upload"],
     data_files=[("etc/glance", ["etc/glance.conf"])],
     install_requires=[
         "WebOb>=1.8.9",

@@ -163,6 +163,9 @@ class ApiConfig(DaemonConfig):
         choices=("auto", "path", "virtual"),
     )
     s3_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
+    s3_store_timeout: int = _option(
+        60, "Seconds without an answer after which S3 counts as down.", least=1, most=3600
+    )
     swift_store_auth_address: str = _option(
         "", "URL of the authentication for Swift; the Swift store is there when this is set."
     )
@@ -179,6 +182,9 @@ class ApiConfig(DaemonConfig):
     )
     swift_store_region: str = _option("", "Region of Swift, for authentication 2 and 3.")
     swift_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
+    swift_store_timeout: int = _option(
+        60, "Seconds without an answer after which Swift counts as down.", least=1, most=3600
+    )
     swift_store_auth_insecure: bool = _option(False, "Take any certificate of Swift. For tests only.")
     http_store_allowed_hosts: str = _option(
         "",

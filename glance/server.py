@@ -51,7 +51,7 @@ def build(
 ) -> "Application":
     """The application; tests hand in their own registry and stores."""
     registry = registry if registry is not None else _registry(config)
-    stores = stores if stores is not None else _stores(config)
+    stores = stores if stores is not None else stores_of(config)
     work = threading.Event()
     service = ImageService(
         registry,
@@ -113,7 +113,8 @@ def _registry(config: ApiConfig) -> HttpRegistry:
     )
 
 
-def _stores(config: ApiConfig) -> StoreSet:
+def stores_of(config: ApiConfig) -> StoreSet:
+    """The stores of this configuration; glance-manage looks after them with no server around. Raises ConfigError."""
     stores: dict[str, Store] = {"file": FilesystemStore(Path(config.filesystem_store_datadir))}
     try:
         if config.s3_store_host:
@@ -143,6 +144,7 @@ def _s3_store(config: ApiConfig) -> S3Store:
         region=config.s3_store_region_name or None,
         bucket_url_format=config.s3_store_bucket_url_format,
         cacert=config.s3_store_cacert or None,
+        read_timeout=config.s3_store_timeout,
     )
 
 
@@ -157,6 +159,7 @@ def _swift_store(config: ApiConfig) -> SwiftStore:
         region=config.swift_store_region or None,
         cacert=config.swift_store_cacert or None,
         insecure=config.swift_store_auth_insecure,
+        timeout=config.swift_store_timeout,
     )
     return SwiftStore(
         Account(login),

@@ -40,8 +40,6 @@ from tests.servers import interceptor
 from tests.servers.interceptor import CORRUPT, CUT, LOST, RESET, Interceptor, intercepting
 from tests.servers.swift import Swift
 
-pytestmark = pytest.mark.clouds
-
 SEGMENTS = {"large_object_size": 3000, "small": 0}
 STREAMED = {"small": 0}
 

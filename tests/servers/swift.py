@@ -80,6 +80,7 @@ min_segment_size = 1
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = {key} .admin
+user_test_secure = {key} .admin https://127.0.0.1:{tls_port}/v1/AUTH_test
 
 [filter:slo]
 use = egg:swift#slo
@@ -99,6 +100,7 @@ class Swift:
     """A running Swift, and what its clients need to know."""
 
     user = "test:tester"  # account "test"; also the S3 access key
+    tls_user = "test:secure"  # the same account, reached by https at `tls_port`, where a test puts what ends TLS
     host = "127.0.0.1"
     region = "us-east-1"  # of S3
 
@@ -112,6 +114,7 @@ class Swift:
         self._processes = Processes(folder)
         self.key = f"key-{secrets.token_hex(16)}"  # a mark: nothing that glance says may hold it
         self.port = self._ports["proxy"]
+        self.tls_port = free_port()
         self.auth_url = f"http://{self.host}:{self.port}/auth/v1.0"
         self.s3_url = f"http://{self.host}:{self.port}"
         self.s3_access_key = self.user
@@ -158,6 +161,7 @@ class Swift:
             "user": pwd.getpwuid(os.geteuid()).pw_name,
             "memcached_port": self._ports["memcached"],
             "key": self.key,
+            "tls_port": self.tls_port,
         }
         for name in (*BACKENDS, "proxy"):
             text = COMMON + (PROXY if name == "proxy" else BACKEND)

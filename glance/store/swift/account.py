@@ -6,32 +6,28 @@ its functions send a body that they cannot measure in chunks, and put URLs and b
 """
 
 import logging
-import re
-import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 import urllib3
 
-from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull
+from glance.core.errors import GlanceError, StoreDown, StoreFull
+from glance.store import reach
+from glance.store.swift import faults
+from glance.store.swift.faults import AGAIN, NoAnswer
 
 LOG = logging.getLogger(__name__)
 
 TRIES = 4  # of a request that may be sent again
 BACKOFF = 0.5  # seconds before the second try; doubles with each further one
-AGAIN = frozenset({408, 422, 429, 498, 499, 500, 502, 503, 504})  # statuses after which another try may help
 CONNECT_TIMEOUT = 10  # seconds
 BLOCK = 256 * 1024  # bytes sent at a time
 IDLE = 16  # connections that are kept for later
 CHATTY = ("swiftclient", "keystoneauth")  # log parts of tokens, and URLs, below WARNING
-
-_TRANSACTION = re.compile(r"[0-9A-Za-z-]{1,80}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +62,15 @@ class Login:
             named = {"session": self._session(), "os_options": {"region_name": self.region}}
         url, token = _client().get_auth(self.address, self.user, self.key, auth_version=self.version, **named)
         if not url or not token:
-            raise StoreDown("the authentication of Swift gave no account")
+            raise StoreDown(
+                "the authentication of Swift gave no account", advice=f"{self.where} knows of no Swift for this user"
+            )
         return str(url), str(token)
+
+    @property
+    def where(self) -> str:
+        """The server, for an advice to the operator."""
+        return f"{reach.address(self.address)} (swift_store_auth_address)"
 
     def _session(self) -> Any:
         """A session with Keystone. swiftclient's own way to one is deprecated by the library that it uses."""
@@ -111,15 +114,16 @@ class Body:
 class Answer:
     """An answer whose body is read by read(), to be closed."""
 
-    def __init__(self, response: Any, done: Callable[[], None]) -> None:
+    def __init__(self, response: Any, where: str, done: Callable[[], None]) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self.where = where  # for an advice to the operator
         self._response = response
         self._done: Callable[[], None] | None = done
 
     def read(self, size: int | None = None, /) -> bytes:
         """At most `size` bytes, b"" at the end. Raises StoreDown."""
-        with _answering():
+        with faults.answering(self.where):
             return bytes(self._response.raw.read(size))
 
     def close(self) -> None:
@@ -142,6 +146,15 @@ class Account:
         self._idle: list[tuple[str, Any]] = []  # connections, each with the URL that it was made for
         if login.insecure:
             LOG.warning("swift store: swift_store_auth_insecure is set: the servers' certificates are NOT checked")
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # which would say so at each request
+
+    def told(self) -> str:
+        """Who is logged in, and where, in words for an operator. To be asked after a request."""
+        login = self._login
+        urls = (login.address, self._access[0]) if self._access else (login.address,)
+        places = dict.fromkeys(reach.address(url) for url in urls)
+        unchecked = ", certificates NOT checked (swift_store_auth_insecure)" if login.insecure else ""
+        return f"{login.user} at {', Swift at '.join(places)}{unchecked}"
 
     def ask(
         self,
@@ -185,7 +198,7 @@ class Account:
                 continue
             if answer.status in good:
                 return answer
-            failure = _failure(method, answer)
+            failure = faults.failure(method, answer.status, answer.headers, answer.where)
             answer.close()
             if answer.status not in AGAIN:
                 break
@@ -212,7 +225,7 @@ class Account:
         try:
             if self._access is None or self._access == refused:
                 self._access = None
-                with _logging_in(), _answering():
+                with faults.logging_in(self._login.where, self._login.version, self._login.region):
                     self._access = self._login()
             return self._access
         finally:
@@ -227,15 +240,16 @@ class Account:
             # In one piece, a green socket would copy the whole rest of it each time that the socket takes a bit.
             view = memoryview(body)
             body = Body((view[at : at + BLOCK] for at in range(0, len(body), BLOCK)), len(body))
+        where = f"{reach.address(url)} (Swift, as its authentication names it)"
         try:
-            with _answering():
+            with faults.answering(where):
                 response = connection.request(
                     method, f"{urlsplit(url).path.rstrip('/')}{path}", body, {**headers, "X-Auth-Token": token}
                 )
         except BaseException:
             connection.close()
             raise
-        return Answer(response, lambda: self._keep(url, connection))
+        return Answer(response, where, lambda: self._keep(url, connection))
 
     def _keep(self, url: str, connection: Any) -> None:
         if len(self._idle) < IDLE:
@@ -259,10 +273,6 @@ class Account:
         return connection
 
 
-class NoAnswer(StoreDown):
-    """No answer came, or not all of it. Another try may help."""
-
-
 def _client() -> Any:
     """The library; imported by those who use it only, and kept from telling secrets."""
     import swiftclient.client
@@ -272,73 +282,3 @@ def _client() -> Any:
         if logger.level < logging.WARNING:  # also when somebody has set it to DEBUG in the meantime
             logger.setLevel(logging.WARNING)
     return swiftclient.client
-
-
-def _failure(method: str, answer: Answer) -> GlanceError:
-    """What a bad status means. Nothing of the answer's text is repeated: it may name URLs."""
-    status = answer.status
-    if status == 404:
-        return (
-            StoreDown("Swift's container is missing") if method == "PUT" else BlobMissing("Swift has no such bytes")
-        )
-    if status == 409 and method in ("GET", "HEAD"):
-        return BlobMissing("a segment of the bytes is missing, or is not the one that was stored")
-    if status == 412 and method == "PUT":
-        return Duplicate("the store holds bytes of that name already")
-    if status in (413, 507):
-        return StoreFull("the store has no room for these bytes")
-    if status in (401, 403):
-        return StoreDown("Swift refuses this server's user")
-    transaction = answer.headers.get("X-Trans-Id", "")
-    return StoreDown(f"Swift answered {status}" + (f", {transaction}" if _TRANSACTION.fullmatch(transaction) else ""))
-
-
-@contextmanager
-def _logging_in() -> Iterator[None]:
-    """Any error of a login → StoreDown; NoAnswer where another try may help."""
-    try:
-        yield
-    except GlanceError as error:
-        LOG.error("swift store, login: %s", error)
-        raise
-    except ImportError as error:
-        LOG.error("swift store: the package %s is not installed", error.name)
-        raise StoreDown("this server lacks a package that it needs for Swift") from None
-    except Exception as error:  # swiftclient and keystoneauth have families of their own
-        status = getattr(error, "http_status", None)
-        LOG.error("swift store, login: %s", f"status {status}" if status else _cause(error))
-        if status is None or status in AGAIN:
-            raise NoAnswer("the authentication of Swift does not answer") from None
-        raise StoreDown("Swift refuses this server's user") from None
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Errors of the connection → NoAnswer. What the source of a body raises passes through."""
-    try:
-        yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        cause = _cause(error)
-        kind = StoreDown if isinstance(error, requests.exceptions.SSLError) else NoAnswer
-    else:
-        return
-    # Not from the error: its text has the URL, and a traceback in a log would show it.
-    raise kind(f"Swift does not answer: {cause}")
-
-
-def _cause(error: BaseException) -> str:
-    """What lies at the bottom of an error, in the words of the operating system or of TLS, without URLs."""
-    inner: BaseException | None = error
-    found = type(error).__name__
-    for _ in range(20):
-        if inner is None:
-            break
-        found = type(inner).__name__
-        if isinstance(inner, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {inner.verify_message}"
-        if isinstance(inner, OSError) and isinstance(inner.strerror, str):
-            return f"{found}: {inner.strerror}"
-        reason = getattr(inner, "reason", None)  # urllib3's way to chain, beside Python's
-        nested = [item for item in (reason, *inner.args) if isinstance(item, BaseException)]
-        inner = nested[0] if nested else inner.__cause__ or inner.__context__
-    return found
