@@ -5,7 +5,6 @@ import hashlib
 import os
 import random
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -101,17 +100,18 @@ def images(clouds: Installation) -> list[dict[str, object]]:
     return requests.get(url, timeout=60).json()["images"]
 
 
-def left(swift: Swift) -> list[str]:
-    """Every object in the containers of both stores, parts and marks of unfinished uploads included."""
+def objects(swift: Swift) -> set[tuple[str, str]]:
+    """What each object in the containers of both stores belongs to, parts and marks of unfinished uploads included:
+    the container without what Swift adds for parts, and the name up to the first slash."""
     login = requests.get(swift.auth_url, headers={"X-Auth-User": swift.user, "X-Auth-Key": swift.key}, timeout=60)
     account, token = login.headers["X-Storage-Url"], {"X-Auth-Token": login.headers["X-Auth-Token"]}
     containers = requests.get(account, headers=token, timeout=60).text.split()
-    return [
-        f"{container}/{name}"
+    return {
+        (container.removesuffix("+segments"), name.partition("/")[0])
         for container in containers
         if container.startswith("broken-")
         for name in requests.get(f"{account}/{container}", headers=token, timeout=60).text.splitlines()
-    ]
+    }
 
 
 def test_fifty_uploads_that_break_at_random_places_leave_nothing(
@@ -128,10 +128,8 @@ def test_fifty_uploads_that_break_at_random_places_leave_nothing(
     assert {image["status"] for image in found} <= {"active", "killed"}
     assert len(active) == whole < len(tries) / 2
     for image in active:
-        url = f"http://127.0.0.1:{clouds.api_port}/v1/images/{image['id']}"
-        content = requests.get(url, timeout=60).content
+        content = requests.get(f"http://127.0.0.1:{clouds.api_port}/v1/images/{image['id']}", timeout=60).content
         assert hashlib.sha256(content).digest() == hashlib.sha256(BODY).digest()
-        assert requests.delete(url, timeout=60).status_code == 200
-    wait_for(lambda: left(swift) == [], 30)
-    time.sleep(1)
-    assert left(swift) == []
+    classic = requests.get(f"http://127.0.0.1:{clouds.api_port}/images/detail", timeout=60).json()["images"]
+    needed = {tuple(image["location"].split("/")[-2:]) for image in classic if image["status"] == "active"}
+    wait_for(lambda: objects(swift) == needed, 15)  # Swift's listings lag
