@@ -290,6 +290,17 @@ def load(daemon: str, path: Path | None = None, data_dir: Path | None = None) ->
         return Loaded(kind.parse(file.parser.defaults(), local_conf), daemon, local_conf, file)
 
 
+def filter_option(path: Path, factory: str, option: str) -> str | None:
+    """An option of the first filter in the file that is made by this factory; None: there is none."""
+    file = _Loader(path)
+    for section in file.parser.sections():
+        if section.startswith("filter:") and file.parser.get(section, "paste.filter_factory", fallback="") == factory:
+            with file.explained():
+                found: str | None = file.parser.get(section, option, fallback=None)
+                return found
+    return None
+
+
 def _below(data_dir: Path, kind: type[DaemonConfig]) -> dict[str, str]:
     if kind is ApiConfig:
         return {"filesystem_store_datadir": str(data_dir / "images")}

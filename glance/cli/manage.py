@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
-from glance.cli import storecheck
+from glance.cli import storecheck, users
 from glance.cli.server import ServerError, user_folder
 from glance.core.errors import GlanceError
 from glance.version import VERSION
@@ -32,6 +32,7 @@ class Command:
 
 
 COMMANDS = (
+    Command("user", "add, list and remove the users of the filter tokens", users.declare, users.run),
     Command("store-check", "try the stores, and say what is wrong with them", storecheck.declare, storecheck.run),
 )
 

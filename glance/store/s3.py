@@ -203,10 +203,9 @@ class S3Store:
             advice = self._account.without_secrets(str(error))
             raise StoreDown("the S3 store of this server is not configured well", advice=advice) from None
         except s3client.errors() as error:
-            translated = s3client.translated(error, self._account)
-            level = logging.DEBUG if isinstance(translated, BlobMissing) else logging.ERROR  # whoever asked will say
+            level = logging.DEBUG if code_of(error) == "NoSuchKey" else logging.ERROR  # whoever asked will say
             LOG.log(level, "S3, %s: %s", verb, self._account.without_secrets(f"{type(error).__name__}: {error}"))
-            raise translated from None
+            raise s3client.translated(error, self._account) from None
 
 
 class _Upload:

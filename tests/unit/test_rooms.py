@@ -27,6 +27,7 @@ ROOMS = {
     "glance.api.classic": ("core wire wsgi", "webob"),
     "glance.api.v1": ("core wire wsgi", "webob"),
     "glance.api.versions": ("wsgi", "webob"),
+    "glance.identity": ("core wsgi", "webob"),
     "glance.registry": ("", ""),
     "glance.registry.db": ("core", "sqlalchemy alembic"),
     "glance.registry.client": ("core wire", "requests"),
@@ -43,6 +44,7 @@ ROOMS = {
     "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client tqdm"),
     # It tries the very stores that glance-api would use, so it needs the one place that makes them of a
     # configuration. Of all commands only this: none of the others reaches a store.
+    "glance.cli.users": ("config core identity", ""),
     "glance.cli.storecheck": ("config core server", ""),
 }
 TYPES_ONLY = "_typeshed"  # exists for the type checker alone
