@@ -9,8 +9,7 @@ admin, manager, member and reader. Tests add what they need, under names of thei
     keystone.grant(user, project, "member")
     headers = {"X-Auth-Token": keystone.token(user, project)}
 
-A filter such as keystonemiddleware's authtoken logs in as any user with the role admin on a project; `admin` and
-`admin_project` will do.
+A service that judges tokens with keystonemiddleware's filter gets `keystone.authtoken` into the filter's section.
 """
 
 import hashlib
@@ -39,7 +38,7 @@ DEFAULT = "default"  # the id of the domain that is called Default
 CONFIGURATION = """\
 [cache]
 enabled = true
-backend = dogpile.cache.memory
+backend = dogpile.cache.memory_pickle
 
 [database]
 connection = sqlite:///{folder}/keystone.sqlite
@@ -64,6 +63,20 @@ STEPS = (
     ("fernet_setup", "--keystone-user", str(os.geteuid()), "--keystone-group", str(os.getegid())),
     ("bootstrap",),
 )
+
+# As who has the role admin, the filter may ask for anybody's token.
+AUTHTOKEN = """\
+paste.filter_factory = keystonemiddleware.auth_token:filter_factory
+www_authenticate_uri = {url}
+auth_url = {url}
+auth_type = password
+username = admin
+password = {password}
+user_domain_id = default
+project_name = admin
+project_domain_id = default
+service_token_roles_required = true
+"""
 
 # Keystone reads the command line, too, and takes no word that it does not know.
 SERVER = """\
@@ -108,27 +121,24 @@ class Keystone:
         _configure(folder)
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self.start_process()
-        password = (self._folder / "password").read_text()
-        admin = {"name": "admin", "domain": {"id": DEFAULT}, "password": password}
-        project = {"name": "admin", "domain": {"id": DEFAULT}}
-        answer = self._log_in({"methods": ["password"], "password": {"user": admin}}, project)
-        self._admin_token = answer.headers["X-Subject-Token"]
-        token = answer.json()["token"]
-        self.admin = User(token["user"]["id"], "admin", password)
-        self.admin_project = Project(token["project"]["id"], "admin")
-        self._roles = {role["name"]: role["id"] for role in self._ask("GET", "roles")["roles"]}
-        for interface in ("public", "internal", "admin"):  # clients with a token look here for Keystone itself
-            self.add_endpoint("identity", self.url, "RegionOne", interface)
-
-    def start_process(self) -> None:
-        """Start it again after stop(), with all that it knew."""
+        """Start it, and wait until it answers; after stop(), it still knows all that it knew."""
         environ = os.environ | {"OS_KEYSTONE_CONFIG_FILES": str(self._folder / "keystone.conf")}
         self._processes.start("keystone", self._python, "-W", "ignore", "-c", SERVER, str(self.port), environ=environ)
         self._processes.await_port(self.port)
+        self._enter()
+        # Asked by nobody else meanwhile: while it reads its policy for the first request, it refuses others.
+        self._roles = {role["name"]: role["id"] for role in self._ask("GET", "roles")["roles"]}
+        if "identity" not in self._services:
+            for interface in ("public", "internal", "admin"):  # clients with a token look here for Keystone itself
+                self.add_endpoint("identity", self.url, "RegionOne", interface)
+
+    @property
+    def authtoken(self) -> str:
+        """The lines of a PasteDeploy section for keystonemiddleware's filter; more options may follow."""
+        return AUTHTOKEN.format(url=self.url, password=self.admin.password)
 
     def stop(self) -> None:
+        """End it."""
         self._processes.stop()
 
     def logs(self) -> str:
@@ -190,6 +200,22 @@ class Keystone:
         """End a token now."""
         self._send("DELETE", "auth/tokens", {"X-Auth-Token": self._admin_token, "X-Subject-Token": token})
 
+    def accepts(self, token: str) -> bool:
+        """Whether a token is good still."""
+        headers = {"X-Auth-Token": self._admin_token, "X-Subject-Token": token}
+        return requests.head(f"{self.url}/auth/tokens", headers=headers, timeout=TIMEOUT).ok
+
+    def _enter(self) -> None:
+        """Log in as the administrator."""
+        password = (self._folder / "password").read_text()
+        user = {"name": "admin", "domain": {"id": DEFAULT}, "password": password}
+        project = {"name": "admin", "domain": {"id": DEFAULT}}
+        answer = self._log_in({"methods": ["password"], "password": {"user": user}}, project)
+        self._admin_token = answer.headers["X-Subject-Token"]
+        token = answer.json()["token"]
+        self.admin = User(token["user"]["id"], "admin", password)
+        self.admin_project = Project(token["project"]["id"], "admin")
+
     def _log_in(self, identity: dict[str, Any], project: dict[str, Any] | None) -> requests.Response:
         scope = {} if project is None else {"scope": {"project": project}}
         return self._send("POST", "auth/tokens", {}, auth={"identity": identity} | scope)
@@ -228,7 +254,9 @@ def _prepare(program: Path, folder: Path) -> None:
     environ = os.environ | {"OS_BOOTSTRAP_PASSWORD": password}
     for words in STEPS:
         command = (program, "--config-file", folder / "keystone.conf", *words)
-        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=environ, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
         assert done.returncode == 0, done.stderr
 
 
