@@ -172,6 +172,14 @@ class ApiConfig(DaemonConfig):
     swift_store_auth_version: str = _option("1", "Version of that authentication.", choices=("1", "2", "3"))
     swift_store_user: str = _option("", "User of the Swift store, as tenant:user.")
     swift_store_key: str = _option("", "Password of that user.")
+    swift_store_user_domain_id: str = _option(
+        "", "Domain of that user, for authentication 3, by its id. Neither id nor name: the domain Default."
+    )
+    swift_store_user_domain_name: str = _option("", "The same, by its name.")
+    swift_store_project_domain_id: str = _option(
+        "", "Domain of that tenant, for authentication 3, by its id. Neither id nor name: the domain Default."
+    )
+    swift_store_project_domain_name: str = _option("", "The same, by its name.")
     swift_store_container: str = _option("glance", "Container for images in the Swift store.")
     swift_store_create_container_on_put: bool = _option(False, "Make the container if it is not there.")
     swift_store_large_object_size: int = _option(
@@ -180,7 +188,9 @@ class ApiConfig(DaemonConfig):
     swift_store_large_object_chunk_size: int = _option(
         200, "MiB of such a segment; as many as four of one image are held in memory.", least=1
     )
-    swift_store_region: str = _option("", "Region of Swift, for authentication 2 and 3.")
+    swift_store_region: str = _option(
+        "", "Region of Swift, for authentication 2 and 3; empty: the first one in the service catalogue."
+    )
     swift_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
     swift_store_timeout: int = _option(
         60, "Seconds without an answer after which Swift counts as down.", least=1, most=3600

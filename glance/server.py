@@ -22,8 +22,7 @@ from glance.store.filesystem import FilesystemStore
 from glance.store.guard import Guard
 from glance.store.http import HttpStore
 from glance.store.s3 import S3Store
-from glance.store.swift import SwiftStore
-from glance.store.swift.account import Account, Login
+from glance.store.swift import Account, Login, SwiftStore
 from glance.wsgi.body import THREADS_KEY
 from glance.wsgi.faults import Faults
 from glance.wsgi.health import Health
@@ -157,6 +156,10 @@ def _swift_store(config: ApiConfig) -> SwiftStore:
         key=config.swift_store_key,
         version=config.swift_store_auth_version,
         region=config.swift_store_region or None,
+        user_domain_id=config.swift_store_user_domain_id or None,
+        user_domain_name=config.swift_store_user_domain_name or None,
+        project_domain_id=config.swift_store_project_domain_id or None,
+        project_domain_name=config.swift_store_project_domain_name or None,
         cacert=config.swift_store_cacert or None,
         insecure=config.swift_store_auth_insecure,
         timeout=config.swift_store_timeout,

@@ -17,15 +17,15 @@ import pytest
 
 from tests.functional.daemons import Installation
 from tests.functional.debian import program
-from tests.servers.keystone import Keystone
 from tests.servers.moto import Moto
 from tests.servers.proxy import Proxy, Request, Stall
-from tests.servers.swift import Swift
+from tests.servers.swift import KeystoneSwift, Swift
 from tests.servers.tls import Authority, tls_before
 from tests.servers.web import web_server
 
 pytestmark = pytest.mark.functional
 
+DOCS = Path(__file__).parents[2] / "docs/stores.md"
 SECRET = "secret-mark-41f0"  # a wrong key, which is a secret all the same
 FILE_STEPS = [
     "who writes", "directory", "write 64 KiB", "read it", "read a part of it", "an upload that breaks off is not kept", "delete",
@@ -200,16 +200,6 @@ def test_a_file_where_the_directory_should_be(installation: Installation, check:
 
 
 # Clouds
-
-
-@pytest.fixture(scope="module")
-def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
-    made = Keystone(tmp_path_factory.mktemp("keystone"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="module")
@@ -524,24 +514,27 @@ def test_keys_and_rights_of_s3(configure: Configure, check: Check, tmp_path: Pat
         moto.stop()
 
 
-def test_keystone(configure: Configure, check: Check, keystone: Keystone) -> None:
-    good = {
-        "swift_store_auth_address": keystone.url,
-        "swift_store_auth_version": 3,
-        "swift_store_user": keystone.user,
-        "swift_store_key": keystone.key,
-        "swift_store_region": keystone.region,
-    }
+def documented() -> dict[str, Any]:
+    """The configuration for Keystone in docs/stores.md."""
+    _, _, part = DOCS.read_text("utf-8").partition("\n## Swift\n")
+    return dict(re.findall(r"^    (swift_store_\w+) = (.+)$", part.partition("\n## ")[0], re.MULTILINE))
+
+
+def test_keystone(configure: Configure, check: Check, keystone_swift: KeystoneSwift) -> None:
+    keystone, user = keystone_swift.keystone, keystone_swift.user
+    good = documented() | {"swift_store_auth_address": keystone.url, "swift_store_key": user.password}
+    assert good["swift_store_user"] == f"{keystone_swift.project.name}:{user.name}"
+    configure(**good)
+    outcome = check("swift")
+    assert outcome.status == 0, outcome.text
+    assert outcome.steps["swift"]["write 2 MiB in parts, read them"] == "ok"
+    closed = f"http://127.0.0.1:{keystone_swift.closed_port} (Swift, as its authentication names it)"
     for changed, reason, advice in (
-        ({"swift_store_region": "south"}, "knows no Swift", "in the region south: look at swift_store_region"),
+        ({"swift_store_region": "west"}, "knows no Swift", "in the region west: look at swift_store_region"),
+        ({"swift_store_region": keystone_swift.closed_region}, "Swift cannot be reached", closed),
         ({"swift_store_key": SECRET}, "refuses this server's user", "does not accept swift_store_user"),
         ({"swift_store_user": "nobody:admin"}, "refuses this server's user", "does not accept swift_store_user"),
-        ({"swift_store_auth_version": 1}, "not where it is looked for", "swift_store_auth_version"),
-        (
-            {},
-            "Swift cannot be reached",
-            f"{keystone.swift_url.partition('/v1')[0]} (Swift, as its authentication names it)",
-        ),
+        ({"swift_store_user_domain_name": "no"}, "refuses this server's user", "swift_store_user_domain_name"),
     ):
         configure(**good | changed)
         outcome = check("swift")
@@ -549,4 +542,4 @@ def test_keystone(configure: Configure, check: Check, keystone: Keystone) -> Non
         (said,) = outcome.failed("swift").values()
         assert reason in said
         assert advice in said
-        assert keystone.key not in outcome.text
+        assert user.password not in outcome.text

@@ -23,8 +23,9 @@ from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, St
 from glance.core.ports import Source
 from glance.store.blob import StreamBlob
 from glance.store.parts import BLOCK, MIB, Buffers, Parts
-from glance.store.swift.account import Account, Body, Login
+from glance.store.swift.account import Account, Body
 from glance.store.swift.container import Container, Piece
+from glance.store.swift.login import Login
 
 __all__ = ["Account", "Login", "SwiftStore"]
 

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One account of a Swift, over HTTP: token, connections, retries, and what a failure means.
+"""One account of a Swift, over HTTP: connections, retries, and another login when a token ends.
 
-python-swiftclient logs in and holds the connections; the few requests of the object API are made here, because
-its functions send a body that they cannot measure in chunks, and put URLs and bodies into their errors.
+python-swiftclient holds the connections; the few requests of the object API are made here, because its functions
+send a body that they cannot measure in chunks, and put URLs and bodies into their errors.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from glance.core.errors import GlanceError, StoreDown, StoreFull
 from glance.store import reach
 from glance.store.swift import faults
 from glance.store.swift.faults import AGAIN, NoAnswer
+from glance.store.swift.login import Login, client
 
 LOG = logging.getLogger(__name__)
 
@@ -27,74 +27,6 @@ BACKOFF = 0.5  # seconds before the second try; doubles with each further one
 CONNECT_TIMEOUT = 10  # seconds
 BLOCK = 256 * 1024  # bytes sent at a time
 IDLE = 16  # connections that are kept for later
-CHATTY = ("swiftclient", "keystoneauth")  # log parts of tokens, and URLs, below WARNING
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """How to get a token. `user` is 'tenant:user'; region and domains are for versions 2 and 3 only."""
-
-    address: str
-    user: str
-    key: str = field(repr=False)
-    version: str = "1"
-    region: str | None = None
-    user_domain: str = "Default"
-    project_domain: str = "Default"
-    cacert: str | None = None
-    insecure: bool = False  # takes any certificate
-    timeout: float = 60  # seconds without an answer
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for what cannot work."""
-        if self.version not in ("1", "2", "3"):
-            raise ValueError("the version of Swift's authentication must be 1, 2 or 3")
-        if urlsplit(self.address).scheme not in ("http", "https"):
-            raise ValueError("Swift's authentication address must be an http:// or https:// URL")
-        if not all(self.user.partition(":")):
-            raise ValueError("Swift's user must be written as tenant:user")
-
-    def __call__(self) -> tuple[str, str]:
-        """The URL of the account, and a token. Raises what the libraries raise."""
-        if self.version == "1":
-            named: dict[str, Any] = {"cacert": self.cacert, "insecure": self.insecure, "timeout": self.timeout}
-        else:
-            named = {"session": self._session(), "os_options": {"region_name": self.region}}
-        url, token = _client().get_auth(self.address, self.user, self.key, auth_version=self.version, **named)
-        if not url or not token:
-            raise StoreDown(
-                "the authentication of Swift gave no account", advice=f"{self.where} knows of no Swift for this user"
-            )
-        return str(url), str(token)
-
-    @property
-    def where(self) -> str:
-        """The server, for an advice to the operator."""
-        return f"{reach.address(self.address)} (swift_store_auth_address)"
-
-    def _session(self) -> Any:
-        """A session with Keystone. swiftclient's own way to one is deprecated by the library that it uses."""
-        from keystoneauth1.identity import V2Password, V3Password
-        from keystoneauth1.session import Session
-
-        tenant, _, user = self.user.partition(":")
-        path = "v3" if self.version == "3" else "v2.0"
-        address = self.address.rstrip("/")
-        named: dict[str, Any] = {
-            "auth_url": address if address.endswith(f"/{path}") else f"{address}/{path}",
-            "username": user,
-        }
-        named["password"] = self.key
-        if self.version == "2":
-            auth: Any = V2Password(tenant_name=tenant, **named)
-        else:
-            domains: dict[str, Any] = {
-                "user_domain_name": self.user_domain,
-                "project_domain_name": self.project_domain,
-            }
-            auth = V3Password(project_name=tenant, **domains, **named)
-        verify = not self.insecure and (self.cacert or True)
-        return Session(auth=auth, verify=verify, timeout=self.timeout, redirect=False)
 
 
 class Body:
@@ -225,7 +157,7 @@ class Account:
         try:
             if self._access is None or self._access == refused:
                 self._access = None
-                with faults.logging_in(self._login.where, self._login.version, self._login.region):
+                with faults.logging_in(self._login.where, self._login.version):
                     self._access = self._login()
             return self._access
         finally:
@@ -266,19 +198,8 @@ class Account:
             connection.close()
         login = self._login
         limits = (CONNECT_TIMEOUT, login.timeout)
-        connection = _client().HTTPConnection(
+        connection = client().HTTPConnection(
             url, cacert=login.cacert, insecure=login.insecure, timeout=limits, default_user_agent="glance"
         )
         connection.requests_args["allow_redirects"] = False  # a token goes to nobody but Swift
         return connection
-
-
-def _client() -> Any:
-    """The library; imported by those who use it only, and kept from telling secrets."""
-    import swiftclient.client
-
-    for name in CHATTY:
-        logger = logging.getLogger(name)
-        if logger.level < logging.WARNING:  # also when somebody has set it to DEBUG in the meantime
-            logger.setLevel(logging.WARNING)
-    return swiftclient.client

@@ -22,7 +22,6 @@ CACERT = "swift_store_cacert"
 
 _TRANSACTION = re.compile(r"[0-9A-Za-z-]{1,80}", re.ASCII)
 _REFUSED = "Swift refuses this server's user"
-_LOST = frozenset({"EndpointNotFound", "EmptyCatalog"})  # keystoneauth's, for a catalogue without what is sought
 
 
 class NoAnswer(StoreDown):
@@ -44,14 +43,18 @@ def failure(method: str, status: int, headers: Mapping[str, str], where: str) ->
     if status == 401:
         return StoreDown(_REFUSED, advice=f"{where} does not know the tokens of that authentication")
     if status == 403:
-        return StoreDown(_REFUSED, advice="swift_store_user needs the right to read and write swift_store_container")
+        advice = (
+            "swift_store_user needs the right to read and write swift_store_container; where users are Keystone's, "
+            "that is a role on the tenant that Swift's operator_roles names"
+        )
+        return StoreDown(_REFUSED, advice=advice)
     transaction = headers.get("X-Trans-Id", "")
     told = f"{status}, {transaction}" if _TRANSACTION.fullmatch(transaction) else f"{status}"
     return StoreDown(f"Swift answered {told}", advice=f"{where} answered {told}: its log should tell why")
 
 
 @contextmanager
-def logging_in(where: str, version: str, region: str | None) -> Iterator[None]:
+def logging_in(where: str, version: str) -> Iterator[None]:
     """Any error of a login → StoreDown; NoAnswer where another try may help."""
     try:
         yield
@@ -65,8 +68,6 @@ def logging_in(where: str, version: str, region: str | None) -> Iterator[None]:
         status = getattr(error, "http_status", None)
         if status is not None:
             cause, found = f"status {status}", _refused(int(status), where, version)
-        elif type(error).__name__ in _LOST:
-            cause, found = type(error).__name__, _not_in_catalogue(where, region)
         else:
             cause, found = _unreached(error, "the authentication of Swift", where)
         LOG.error("swift store, login: %s", cause)
@@ -97,6 +98,11 @@ def _refused(status: int, where: str, version: str) -> StoreDown:
     """What a bad status of the authentication means."""
     if status == 401:
         advice = f"{where} does not accept swift_store_user with swift_store_key; a user is written as tenant:user"
+        if version == "3":
+            advice += (
+                ", has a role on the tenant, and both are of the domain Default unless swift_store_user_domain_name "
+                "and swift_store_project_domain_name say otherwise"
+            )
         return StoreDown(_REFUSED, advice=advice)
     if status == 403:
         return StoreDown(_REFUSED, advice=f"{where} knows swift_store_user, and forbids it to log in")
@@ -110,8 +116,11 @@ def _refused(status: int, where: str, version: str) -> StoreDown:
     return StoreDown("the authentication of Swift is not where it is looked for", advice=advice)
 
 
-def _not_in_catalogue(where: str, region: str | None) -> StoreDown:
+def not_in_catalogue(where: str, region: str | None, regions: str) -> StoreDown:
+    """`regions` are those of the Swifts that the catalogue has."""
     advice = f"the service catalogue of {where} has no public endpoint of an object-store"
-    if region:
-        advice += f" in the region {region}: look at swift_store_region"
+    if region and regions:
+        told = f"in the region {region}: look at swift_store_region; there is one in {regions}"
+        LOG.error("swift store, login: no Swift %s", told)
+        advice += f" {told}"
     return StoreDown("the authentication of Swift knows no Swift for this server", advice=advice)
