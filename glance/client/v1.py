@@ -28,8 +28,8 @@ _VERSION = re.compile(r"/v[0-9]+(\.[0-9]+)?\Z", re.ASCII)
 class V1Client:
     """Talks to one server; connections are kept and reused. Not to be shared by threads.
 
-    `url` is the server's, with or without /v1 or another version. Who we are is told by a token, or by a user and his password, or
-    not at all. For `verify` and `cert` see Connection.
+    `url` is the server's, with or without a version. Who we are is told by a token, or by a user and his password,
+    or not at all. For `verify` and `cert` see Connection.
 
     A record is a dict with the names of the API: id, name, status, size, is_public … and `properties`, a dict of
     texts; in what is sent, None empties a field. In a property's name the API knows no upper case, and no "-"

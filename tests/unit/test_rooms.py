@@ -40,7 +40,10 @@ ROOMS = {
     "glance.client": ("core wire", "requests"),
     "glance.config": ("core", "paste"),
     "glance.server": ("config core store registry.client api wsgi", ""),
-    "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client tqdm"),
+    "glance.cli": (
+        "client config core registry.db.migrate serve version",
+        "keystoneauth1 prometheus_client shtab tqdm wcwidth",
+    ),
 }
 TYPES_ONLY = "_typeshed"  # exists for the type checker alone
 FILES = sorted(PACKAGE.rglob("*.py"))
