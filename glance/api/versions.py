@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from webob import Request, Response
 
+from glance.wsgi.negotiate import MEDIA_TYPE, wants_versions
 from glance.wsgi.send import json_answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _VERSION = re.compile(r"v\d+(\.\d+)?", re.ASCII)
-_MEDIA_TYPE = re.compile(r"application/vnd\.openstack\.([a-z]+)-(v\d+(?:\.\d+)?|v\d[\w.]*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Versions:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         first, slash, rest = path.lstrip("/").partition("/")
-        accepted = _MEDIA_TYPE.fullmatch(environ.get("HTTP_ACCEPT", "").strip())
+        accepted = MEDIA_TYPE.fullmatch(environ.get("HTTP_ACCEPT", "").strip())
         if first in self._prefixes:
             if not slash:
                 response = Response(status=302, location=f"/{self._prefixes[first]}/")
@@ -65,7 +65,7 @@ class Versions:
                 return self._document(environ, 300)(environ, start_response)
             if first:
                 return self._pass(environ, start_response, prefix, "", path)
-        if not first and (accepted is not None or _wants_json(environ)):
+        if not first and wants_versions(environ.get("HTTP_ACCEPT", "")):
             return self._document(environ, 300)(environ, start_response)
         return self._classic(environ, start_response)
 
@@ -93,9 +93,3 @@ class Versions:
         )
         response.status_int = status
         return response
-
-
-def _wants_json(environ: "WSGIEnvironment") -> bool:
-    """Whether the client names JSON, and nothing beside it."""
-    accept = environ.get("HTTP_ACCEPT", "")
-    return accept.split(";")[0].strip() == "application/json" and "," not in accept

@@ -174,7 +174,13 @@ class Parts:
 
     def _start(self, send: Callable[[int, bytes], R], number: int, data: bytes, results: dict[int, R]) -> None:
         """Hand the part, and what is reserved for it, to a thread."""
-        reserved = self._reserved
+        reserved, self._reserved = self._reserved, 0
+
+        def end() -> None:
+            self._buffers.release(reserved)
+            with self._changed:
+                self._sending.remove(reserved)
+                self._changed.notify_all()
 
         def run(data: bytes) -> None:
             try:
@@ -182,21 +188,16 @@ class Parts:
             except BaseException as error:
                 self._fail(error)
             finally:
-                self._buffers.release(reserved)
-                with self._changed:
-                    self._sending.remove(reserved)
-                    self._changed.notify_all()
+                end()
 
         thread = threading.Thread(target=run, args=(data,), name=f"part-{number}", daemon=True)
         with self._changed:
             self._sending.append(reserved)
         try:
             thread.start()
-        except BaseException:
-            with self._changed:
-                self._sending.remove(reserved)
+        except RuntimeError:  # it cannot run; after anything else, such as our own end while we wait, it does
+            end()
             raise
-        self._reserved = 0
 
     def _wait(self, count: int, size: int) -> None:
         """Until at most `count` parts are on their way, and they have at most `size` bytes, or none is."""

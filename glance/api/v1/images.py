@@ -90,7 +90,9 @@ class Images:
         if not ctx.is_admin:
             change = replace(change, owner=UNSET)
         if not source.body and v1.is_true(request.headers.get(PURGE, "true")):
-            change = replace(change, dropped=frozenset(filter(v1.is_spellable, image.properties)) - properties.keys())
+            change = replace(
+                change, dropped=frozenset(filter(v1.is_spellable, image.properties)).difference(properties)
+            )
         if source.is_any:
             v1.check_formats(change.applied_to(image))
         with _hidden_from(ctx, image):

@@ -84,7 +84,8 @@ def _explained(error: GlanceError, command: Command, session: Session) -> str:
     image_id = getattr(session.options, "id", None)
     if type(error) is NotFound and image_id is not None and not hasattr(session.options, "member"):
         return f"No image with ID {image_id} was found"
-    return " ".join(filter(None, (f"Failed to {command.action}. Got error: {error}", command.remark)))
+    text = f"Failed to {command.action}. Got error: {error}"
+    return f"{text.rstrip('.')}. {command.remark}" if command.remark else text
 
 
 def _complain(text: str, reason: str, *, as_json: bool) -> None:

@@ -23,8 +23,9 @@ from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, St
 from glance.core.ports import Source
 from glance.store.blob import StreamBlob
 from glance.store.parts import BLOCK, MIB, Buffers, Parts
-from glance.store.swift.account import Account, Body, Login
+from glance.store.swift.account import Account, Body
 from glance.store.swift.container import Container, Piece
+from glance.store.swift.login import Login
 
 __all__ = ["Account", "Login", "SwiftStore"]
 
@@ -66,6 +67,7 @@ class SwiftStore:
         """Raises ValueError for a container that Swift cannot have, and for sizes below 1."""
         if min(large_object_size, large_object_chunk_size, parallel) < 1:
             raise ValueError("swift_store_large_object_size and swift_store_large_object_chunk_size start at 1")
+        self._account = account
         self._container = Container(account, container, parallel=parallel)
         self._create = create_container_on_put
         self._large = large_object_size
@@ -79,6 +81,19 @@ class SwiftStore:
 
     def location_of(self, name: str) -> str:
         return f"swift://{quote(self._container.name, safe='')}/{name}"
+
+    def connect(self) -> str:
+        self._container.exists()
+        return self._account.told()
+
+    def prepare(self) -> str:
+        known = self._container.exists()
+        self._container.prepare(create=self._create)
+        return self._container.name + ("" if known else ", made now")
+
+    def traces(self, name: str) -> list[str]:
+        found = (item for item in self._container.listed(name) if item == name or item.startswith(f"{name}/"))
+        return [f"the object {item} in the container {self._container.name}" for item in found]
 
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):

@@ -37,12 +37,17 @@ class Container:
 
     def prepare(self, *, create: bool) -> None:
         """See that the container is there. It gets no ACL: nobody reads it but this server's own user."""
+        if self.exists():
+            return
+        if not create:
+            advice = f"make the container {self.name!r}, or set swift_store_create_container_on_put = True"
+            LOG.error("swift store: %s", advice)
+            raise StoreDown("Swift's container is missing", advice=advice)
+        self._account.ask("PUT", self._path(), good=(201, 202))
+
+    def exists(self) -> bool:
         status, _, _ = self._account.ask("HEAD", self._path(), good=(200, 204, 404))
-        if status == 404 and create:
-            self._account.ask("PUT", self._path(), good=(201, 202))
-        elif status == 404:
-            LOG.error("swift store: make the container %r, or set swift_store_create_container_on_put", self.name)
-            raise StoreDown("Swift's container is missing")
+        return status != 404
 
     def head(self, name: str) -> Mapping[str, str] | None:
         """The headers of an object; None: there is none."""
