@@ -46,6 +46,7 @@ ROOMS = {
     # configuration. Of all commands only this: none of the others reaches a store.
     "glance.cli.users": ("config core identity", ""),
     "glance.cli.storecheck": ("config core server", ""),
+    "glance.cli.images": ("cli client core version", "keystoneauth1 shtab wcwidth"),
 }
 TYPES_ONLY = "_typeshed"  # exists for the type checker alone
 FILES = sorted(PACKAGE.rglob("*.py"))
