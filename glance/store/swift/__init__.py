@@ -22,13 +22,8 @@ from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, St
 from glance.core.meter import Meter
 from glance.core.ports import Source
 from glance.store.blob import StreamBlob
-<<<<<<< HEAD
-from glance.store.parts import BLOCK, MIB, Buffers, Parts
-from glance.store.swift.account import Account, Body
-=======
 from glance.store.parts import BLOCK, MIB, Buffers, Part, Parts
-from glance.store.swift.account import Account, Body, Login
->>>>>>> 967e27dd5228aa3045517338705a3f261bc67f2e
+from glance.store.swift.account import Account, Body
 from glance.store.swift.container import Container, Piece
 from glance.store.swift.login import Login
 

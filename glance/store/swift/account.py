@@ -9,12 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-<<<<<<< HEAD
-from typing import Any
-=======
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
->>>>>>> 967e27dd5228aa3045517338705a3f261bc67f2e
 from urllib.parse import urlsplit
 
 import urllib3
