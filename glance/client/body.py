@@ -24,6 +24,8 @@ def body_of(data: Data, size: int | None = None) -> "bytes | Iterator[bytes] | S
         return data.encode()
     if isinstance(data, bytes):
         return data
+    if size == 0:
+        return iter(())  # requests takes what has no length for no body at all; without one it sends an empty body
     chunks = _chunks(data)
     return chunks if size is None else Sized(chunks, size)
 
