@@ -25,7 +25,7 @@ def body_of(data: Data, size: int | None = None) -> "bytes | Iterator[bytes] | S
     if isinstance(data, bytes):
         return data
     if size == 0:
-        return iter(())  # requests takes what has no length for no body at all; without one it sends an empty body
+        return iter(())  # what has a length of 0 would be no body to requests; this is an empty one
     chunks = _chunks(data)
     return chunks if size is None else Sized(chunks, size)
 
