@@ -27,6 +27,7 @@ from glance.wsgi.body import THREADS_KEY
 from glance.wsgi.faults import Faults
 from glance.wsgi.health import Health
 from glance.wsgi.identify import Identify, RequestId, anybody
+from glance.wsgi.negotiate import is_open
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -90,6 +91,14 @@ class Application:
             if self._started != os.getpid():
                 self._started = os.getpid()
                 self.recovery.start(threads)
+
+    def behind(self, filtered: "WSGIApplication") -> "WSGIApplication":
+        """This application in its filters, but for what everybody may know: that is asked past them all."""
+
+        def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            return (self if is_open(environ) else filtered)(environ, start_response)
+
+        return app
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if self._autostart and self._started != os.getpid():

@@ -121,7 +121,7 @@ def _serve(name: str, options: argparse.Namespace) -> None:
         with contextlib.ExitStack() as stack:
             metrics, side = _metrics(settings, stack)
             green.run(
-                app,
+                bare.behind(app) if hasattr(bare, "behind") else app,
                 sock,
                 workers=settings.workers,
                 grace=settings.graceful_shutdown_timeout,

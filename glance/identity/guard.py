@@ -13,9 +13,8 @@ from glance.core import values
 from glance.core.context import Context
 from glance.core.errors import Invalid, NotAuthenticated
 from glance.wsgi.faults import Faults
-from glance.wsgi.health import LIVE, READY
 from glance.wsgi.identify import Identify, RequestId, request_id_of
-from glance.wsgi.negotiate import wants_versions
+from glance.wsgi.negotiate import is_open
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -30,7 +29,7 @@ def guarded(app: "WSGIApplication", who: Who, *, challenge: str | None = None) -
     inside = RequestId(Faults(Identify(app, who), challenge=challenge))
 
     def filtered(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        return (app if _is_open(environ) else inside)(environ, start_response)
+        return (app if is_open(environ) else inside)(environ, start_response)
 
     return filtered
 
@@ -76,10 +75,3 @@ def networks_of(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network
         return [ipaddress.ip_network(entry) for entry in map(str.strip, text.split(",")) if entry]
     except ValueError as error:
         raise Invalid(f"not an address or a network: {error}") from error
-
-
-def _is_open(environ: "WSGIEnvironment") -> bool:
-    path = environ.get("PATH_INFO", "").rstrip("/")
-    return environ["REQUEST_METHOD"] in ("GET", "HEAD") and (
-        path in (LIVE, READY, "/versions") or (path == "" and wants_versions(environ.get("HTTP_ACCEPT", "")))
-    )
