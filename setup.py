@@ -21,7 +21,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["glance", "glance.*"]),
     package_data={"glance": ["py.typed"]},
-    scripts=["bin/glance-api", "bin/glance-registry", "bin/glance-control", "bin/glance-manage", "bin/glance-upload"],
+    scripts=[
+        "bin/glance",
+        "bin/glance-api",
+        "bin/glance-registry",
+        "bin/glance-control",
+        "bin/glance-manage",
+        "bin/glance-upload",
+    ],
     data_files=[
         ("etc/glance", ["etc/glance.conf"]),
         (
@@ -41,6 +48,8 @@ setup(
         "python-swiftclient>=4.7",
         "keystoneauth1>=5.8",
         "tqdm>=4.66",
+        "shtab>=1.7",
+        "wcwidth>=0.5",
         "prometheus_client>=0.22",
     ],
     extras_require={"keystone": ["keystonemiddleware>=10.7"]},

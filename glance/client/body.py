@@ -24,6 +24,8 @@ def body_of(data: Data, size: int | None = None) -> "bytes | Iterator[bytes] | S
         return data.encode()
     if isinstance(data, bytes):
         return data
+    if size == 0:
+        return iter(())  # what has a length of 0 would be no body to requests; this is an empty one
     chunks = _chunks(data)
     return chunks if size is None else Sized(chunks, size)
 

@@ -50,7 +50,7 @@ class Access:
 def access_of(options: Namespace, environ: Mapping[str, str]) -> Access:
     """Asks Keystone where that is the strategy. Raises Failed."""
     found = _Settings(options, environ)
-    url = found["url"] or _address(options)
+    url = options.url or _address(options) or found["url"]
     verify = False if options.insecure else found["os_cacert"] or True
     cert = (found["os_cert"], found["os_key"]) if found["os_cert"] and found["os_key"] else found["os_cert"]
     token = user = None

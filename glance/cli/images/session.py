@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run of one command: its options, its client, and its errors, each as a line on standard error."""
 
+import http.client
 import json
 import os
 import sys
@@ -16,6 +17,8 @@ from glance.cli.images.credentials import access_of
 from glance.cli.images.errors import Failed
 from glance.client import NoServer, V1Client
 from glance.core.errors import GlanceError, NotAuthenticated, NotFound
+
+MAX_HEADERS = 1000  # an image has one for each of its properties; Python gives up at 100
 
 
 class Session:
@@ -56,6 +59,7 @@ class Session:
 def run(command: Command, function: Callable[[Session], int | None], options: Namespace) -> int:
     """The exit status of the command, after it was run."""
     started = time.monotonic()
+    http.client._MAXHEADERS = MAX_HEADERS  # type: ignore[attr-defined]
     if options.insecure:
         warnings.filterwarnings("ignore", message="Unverified HTTPS request")
     with Session(options) as session:
