@@ -87,9 +87,13 @@ def truth(field: str, value: object) -> bool:
 
 def image_uuid(field: str, value: object) -> str:
     """A UUID in its canonical lower-case form; uuid.UUID() would take braces, urn: and stray dashes too."""
-    if not isinstance(value, str) or not _UUID.fullmatch(value):
+    if not isinstance(value, str) or not is_uuid(value):
         raise Invalid(f"{field} must be a lower-case UUID of 36 characters, not {shown(value)}")
     return value
+
+
+def is_uuid(text: str) -> bool:
+    return _UUID.fullmatch(text) is not None
 
 
 def properties(value: object) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, false, insert, select, true, update
 
-from glance.core.access import can_change
+from glance.core.access import can_change, speaks_for
 from glance.core.context import Context
 from glance.core.errors import NotAllowed, NotFound, TooMany
 from glance.core.image import Image, Member, MemberStatus
@@ -35,7 +35,7 @@ def of_image(connection: Connection, ctx: Context, image: Image) -> tuple[Member
 
 def of_tenant(connection: Connection, ctx: Context, tenant: str) -> tuple[Member, ...]:
     statement = _select().where(MEMBERS.c.member == tenant).order_by(MEMBERS.c.image)
-    if not (ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)):
+    if not speaks_for(ctx, tenant):
         statement = statement.where(IMAGES.c.owner == ctx.tenant) if ctx.tenant else statement.where(false())
     return tuple(_member(row) for row in connection.execute(statement))
 
@@ -78,7 +78,7 @@ def change(
 
 def answer(connection: Connection, ctx: Context, image: Image, tenant: str, status: MemberStatus) -> Member:
     """Raises NotFound, NotAllowed."""
-    if not (ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)):
+    if not speaks_for(ctx, tenant):
         raise NotAllowed("only the member himself says whether he accepts an image")
     one = (MEMBERS.c.image == image.number) & (MEMBERS.c.member == tenant)
     if connection.execute(update(MEMBERS).where(one).values(status=str(status), updated_at=now())).rowcount == 0:

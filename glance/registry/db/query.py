@@ -96,7 +96,7 @@ def _split(ctx: Context, query: Query, wanted: frozenset[Visibility]) -> tuple[l
     if query.visibility is not None:
         whole.add(Visibility.COMMUNITY)
     if ctx.is_admin and query.everyone:
-        whole = set(Visibility)
+        whole |= {Visibility.PRIVATE, Visibility.SHARED}
     return sorted(wanted & whole), sorted(wanted - whole)
 
 

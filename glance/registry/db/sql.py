@@ -5,11 +5,12 @@ Every move of a status is one UPDATE with the status and the rights that are exp
 races. A write transaction begins with a write, so that SQLite takes its lock at once and never has to upgrade one.
 """
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, case, delete, false, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -17,16 +18,16 @@ from sqlalchemy.exc import IntegrityError
 from glance.core.access import can_change
 from glance.core.context import Context
 from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, Protected, WrongState
-from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
+from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, Status, Visibility
 from glance.core.policy import Action, Policy
 from glance.core.query import MAX_PAGE, Page, Query, position_of
-from glance.core.values import MAX_INT, check_properties, shown
+from glance.core.values import MAX_INT, check_properties, is_uuid, shown
 from glance.registry.db import leases, members
 from glance.registry.db.engine import translated
 from glance.registry.db.models import ImageRow, LocationRow, PropertyRow, TagRow, now
 from glance.registry.db.query import changeable_by, select_page, visible_to
 
-DIGITS = 18  # of a number that surely fits into 64 bits
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)  # surely fits into 64 bits
 TICK = timedelta(microseconds=1)
 
 IMAGES: Any = ImageRow.__table__
@@ -107,10 +108,12 @@ class SqlRegistry:
     ) -> Image:
         given = change.given()
         _check_alive(given.get("status"))
-        if change.visibility is Visibility.PUBLIC:
-            self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
-        if "owner" in given and not ctx.is_admin:
-            raise NotAllowed("only an admin may give an image to another owner")
+        try:
+            self._check_rights(ctx, change)
+        except NotAllowed:
+            with translated(), self._engine.connect() as connection:
+                _changeable(connection, ctx, image_id)  # who may not even see it is not told more than that
+            raise
         expected = _named(image_id) & ALIVE & changeable_by(ctx)
         if expect is not None:
             expected &= IMAGES.c.status == str(expect)
@@ -178,7 +181,7 @@ class SqlRegistry:
         self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
     ) -> tuple[Member, ...]:
         with translated(), self._engine.begin() as connection:
-            image = self._to_share(connection, ctx, image_id)
+            image = _to_share(connection, ctx, image_id, share=bool(wanted))
             members.change(connection, image, wanted, replace, self._first_answer)
             return members.of_image(connection, ctx, image)
 
@@ -188,20 +191,28 @@ class SqlRegistry:
 
     def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
         with translated(), self._engine.begin() as connection:
-            image = self._to_share(connection, ctx, image_id)
+            image = _to_share(connection, ctx, image_id, share=False)
             members.drop(connection, image, tenant)
 
-    def _to_share(self, connection: Connection, ctx: Context, image_id: str) -> Image:
-        """An image that the caller may share; locked until the transaction ends, so that changes of its members
-        come one after the other. A private one is shared from now on."""
-        shared = case(
-            (IMAGES.c.visibility == str(Visibility.PRIVATE), str(Visibility.SHARED)), else_=IMAGES.c.visibility
-        )
-        allowed = _named(image_id) & ALIVE & (changeable_by(ctx) | members.may_share(ctx))
-        if connection.execute(update(IMAGES).where(allowed).values(visibility=shared)).rowcount == 0:
-            _visible(connection, ctx, image_id)
-            raise NotAllowed("only the owner of an image, and members that may share it, give it members")
-        return _one(connection, _named(image_id), image_id)
+    def _check_rights(self, ctx: Context, change: ImageChange) -> None:
+        """Raises NotAllowed for what takes more than to own the image."""
+        if change.visibility is Visibility.PUBLIC:
+            self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
+        if change.owner is not UNSET and not ctx.is_admin:
+            raise NotAllowed("only an admin may give an image to another owner")
+
+
+def _to_share(connection: Connection, ctx: Context, image_id: str, *, share: bool) -> Image:
+    """An image that the caller may share; locked until the transaction ends, so that changes of its members come
+    one after the other. With `share`, a private one is shared from now on."""
+    visibility = IMAGES.c.visibility
+    shared = case((visibility == str(Visibility.PRIVATE), str(Visibility.SHARED)), else_=visibility)
+    allowed = _named(image_id) & ALIVE & visible_to(ctx) & (changeable_by(ctx) | members.may_share(ctx))
+    locked = update(IMAGES).where(allowed).values(visibility=shared if share else visibility)
+    if connection.execute(locked).rowcount == 0:
+        _visible(connection, ctx, image_id)
+        raise NotAllowed("only the owner of an image, and members that may share it, give it members")
+    return _one(connection, _named(image_id), image_id)
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,9 +232,9 @@ def _check_admin(ctx: Context) -> None:
 
 
 def _updated_at() -> ColumnElement[datetime]:
-    """Later than created_at even for a clock that stands still: what differs has been updated."""
+    """Now, but never created_at: by that one sees whether an image has been updated."""
     moment = now()
-    return case((IMAGES.c.created_at >= moment, moment + TICK), else_=moment)
+    return case((IMAGES.c.created_at == moment, moment + TICK), else_=moment)
 
 
 def _check_alive(status: object) -> None:
@@ -236,11 +247,11 @@ def _plain(value: object) -> object:
 
 
 def _named(image_id: str) -> ColumnElement[bool]:
-    """The condition that an image has this name: a number or a UUID."""
-    named: ColumnElement[bool] = IMAGES.c.id == image_id
-    if image_id.isascii() and image_id.isdigit() and len(image_id) <= DIGITS:
-        named = IMAGES.c.number == int(image_id)
-    return named
+    """The condition that an image has this name: a number or a UUID. Other text the database is not asked for:
+    not every one takes all of Unicode."""
+    if _NUMBER.fullmatch(image_id):
+        return cast(ColumnElement[bool], IMAGES.c.number == int(image_id))
+    return cast(ColumnElement[bool], IMAGES.c.id == image_id) if is_uuid(image_id) else false()
 
 
 def _not_found(image_id: str) -> NotFound:
