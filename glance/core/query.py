@@ -53,8 +53,8 @@ class Comparison(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one of FILTER_FIELDS. Only IN and NOT_IN take more than one value; an unset field fulfils
-    none of the others."""
+    """A condition on one of FILTER_FIELDS. Only IN and NOT_IN take more than one value, or truth values; an unset
+    field fulfils none of the others."""
 
     field: str
     comparison: Comparison

@@ -12,7 +12,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, delete, insert
 
 from glance.config import RegistryConfig
 from glance.core.image import Image, Member
@@ -20,7 +20,7 @@ from glance.core.ports import Registry
 from glance.registry.client import HttpRegistry
 from glance.registry.db.engine import connect
 from glance.registry.db.migrate import prepare
-from glance.registry.db.models import ImageRow, LocationRow, MemberRow, PropertyRow, TagRow
+from glance.registry.db.models import ImageRow, LocationRow, MemberRow, PropertyRow, TagRow, start_of
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.server import build
 from tests.fakes.registry import MemoryRegistry
@@ -75,6 +75,15 @@ class Kind:
         for memory in self._memory:
             load_memory(memory, images, members)
 
+    def clear(self) -> None:
+        """Forget all images, as if they had never been."""
+        for memory in self._memory:
+            memory.images.clear()
+            memory.shares.clear()
+        if self.engine is not None:
+            with self.engine.begin() as connection:
+                connection.execute(delete(ImageRow))  # and with them what is theirs
+
 
 def load_memory(registry: MemoryRegistry, images: Iterable[Image], members: Iterable[Member] = ()) -> None:
     registry.images.update({image.number: image for image in images})
@@ -96,7 +105,7 @@ def load_rows(engine: Engine, images: list[Image], members: Iterable[Member] = (
             for position, url in enumerate(image.locations)
         ],
         PropertyRow: [
-            {"image": image.number, "name": name, "value": value}
+            {"image": image.number, "name": name, "value": value, "start": start_of(value)}
             for image in images
             for name, value in image.properties.items()
         ],

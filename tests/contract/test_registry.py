@@ -115,7 +115,30 @@ def test_a_hundred_additions_at_once_get_a_hundred_numbers(registry):
 
 
 @pytest.mark.parametrize(
-    "name", ["1", "999", UUID, "", "0", "9" * 30, "x", ".", "..", "../1", "%", "' OR 1=1 --", "١", UUID.upper()]
+    "name",
+    [
+        "1",
+        "999",
+        UUID,
+        "",
+        "0",
+        "9" * 30,
+        "x",
+        ".",
+        "..",
+        "../1",
+        "%",
+        "' OR 1=1 --",
+        "١",
+        UUID.upper(),
+        "01",
+        "+1",
+        " 1",
+        "1\n",
+        "\x00",
+        "\ud800",
+        "é",
+    ],
 )
 def test_what_is_not_there_is_not_found(registry, name):
     with pytest.raises(NotFound):

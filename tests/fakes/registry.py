@@ -176,16 +176,18 @@ class MemoryRegistry:
                 self._share(image)
             for who in there.keys() - kept.keys():
                 del self.shares[image.number, who]
+            moment = now()
             for who, can_share_it in wanted.items():
                 old = kept.get(who)
-                self.shares[image.number, who] = Member(
-                    image_id=image.id,
-                    member=who,
-                    can_share=bool(old and old.can_share) if can_share_it is None else can_share_it,
-                    status=old.status if old else self._first_answer,
-                    created_at=old.created_at if old else now(),
-                    updated_at=now(),
-                )
+                if old is None or can_share_it is not None:
+                    self.shares[image.number, who] = Member(
+                        image_id=image.id,
+                        member=who,
+                        can_share=bool(can_share_it),
+                        status=old.status if old else self._first_answer,
+                        created_at=old.created_at if old else moment,
+                        updated_at=moment,
+                    )
             return self._members(ctx, image)
 
     def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, false, insert, select, true, update
+from sqlalchemy import Connection, Row, Select, Table, delete, false, insert, select, update
 
 from glance.core.access import can_change, speaks_for
 from glance.core.context import Context
@@ -15,14 +15,6 @@ from glance.registry.db.models import ImageRow, MemberRow, now
 
 IMAGES = cast(Table, ImageRow.__table__)
 MEMBERS = cast(Table, MemberRow.__table__)
-
-
-def may_share(ctx: Context) -> ColumnElement[bool]:
-    """Of an image: the caller is a member who may share it further."""
-    if not ctx.tenant:
-        return false()
-    mine = select(MEMBERS.c.image).where(MEMBERS.c.member == ctx.tenant, MEMBERS.c.can_share == true())
-    return IMAGES.c.number.in_(mine)
 
 
 def of_image(connection: Connection, ctx: Context, image: Image) -> tuple[Member, ...]:
