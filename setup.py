@@ -21,8 +21,21 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["glance", "glance.*"]),
     package_data={"glance": ["py.typed"]},
-    scripts=["bin/glance-api", "bin/glance-registry", "bin/glance-control", "bin/glance-upload"],
-    data_files=[("etc/glance", ["etc/glance.conf"])],
+    scripts=[
+        "bin/glance",
+        "bin/glance-api",
+        "bin/glance-registry",
+        "bin/glance-control",
+        "bin/glance-manage",
+        "bin/glance-upload",
+    ],
+    data_files=[
+        ("etc/glance", ["etc/glance.conf"]),
+        (
+            "etc/glance/examples",
+            ["etc/examples/tokens.conf", "etc/examples/keystone.conf", "etc/examples/proxy.conf"],
+        ),
+    ],
     install_requires=[
         "WebOb>=1.8.9",
         'legacy-cgi; python_version >= "3.13"',  # for WebOb
@@ -35,8 +48,11 @@ setup(
         "python-swiftclient>=4.7",
         "keystoneauth1>=5.8",
         "tqdm>=4.66",
+        "shtab>=1.7",
+        "wcwidth>=0.5",
         "prometheus_client>=0.22",
     ],
+    extras_require={"keystone": ["keystonemiddleware>=10.7"]},
     classifiers=[
         "Environment :: Web Environment",
         "Operating System :: POSIX :: Linux",

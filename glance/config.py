@@ -154,7 +154,7 @@ class ApiConfig(DaemonConfig):
     s3_store_create_bucket_on_put: bool = _option(False, "Make the bucket if it is not there.")
     s3_store_large_object_size: int = _option(100, "MiB from which on images are sent to S3 in parts.", least=1)
     s3_store_large_object_chunk_size: int = _option(
-        10, "MiB of such a part; four of one image are sent at a time.", least=5
+        10, "MiB of such a part; as many as four of one image are held in memory.", least=5
     )
     s3_store_region_name: str = _option("", "Region of the S3 service, if it has some.")
     s3_store_bucket_url_format: str = _option(
@@ -163,22 +163,38 @@ class ApiConfig(DaemonConfig):
         choices=("auto", "path", "virtual"),
     )
     s3_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
+    s3_store_timeout: int = _option(
+        60, "Seconds without an answer after which S3 counts as down.", least=1, most=3600
+    )
     swift_store_auth_address: str = _option(
         "", "URL of the authentication for Swift; the Swift store is there when this is set."
     )
     swift_store_auth_version: str = _option("1", "Version of that authentication.", choices=("1", "2", "3"))
     swift_store_user: str = _option("", "User of the Swift store, as tenant:user.")
     swift_store_key: str = _option("", "Password of that user.")
+    swift_store_user_domain_id: str = _option(
+        "", "Domain of that user, for authentication 3, by its id. Neither id nor name: the domain Default."
+    )
+    swift_store_user_domain_name: str = _option("", "The same, by its name.")
+    swift_store_project_domain_id: str = _option(
+        "", "Domain of that tenant, for authentication 3, by its id. Neither id nor name: the domain Default."
+    )
+    swift_store_project_domain_name: str = _option("", "The same, by its name.")
     swift_store_container: str = _option("glance", "Container for images in the Swift store.")
     swift_store_create_container_on_put: bool = _option(False, "Make the container if it is not there.")
     swift_store_large_object_size: int = _option(
         5120, "MiB from which on images are sent to Swift in segments.", least=1
     )
     swift_store_large_object_chunk_size: int = _option(
-        200, "MiB of such a segment; as many as four of one image are held in memory.", least=1
+        32, "MiB of such a segment; as many as four of one image are held in memory.", least=1
     )
-    swift_store_region: str = _option("", "Region of Swift, for authentication 2 and 3.")
+    swift_store_region: str = _option(
+        "", "Region of Swift, for authentication 2 and 3; empty: the first one in the service catalogue."
+    )
     swift_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
+    swift_store_timeout: int = _option(
+        60, "Seconds without an answer after which Swift counts as down.", least=1, most=3600
+    )
     swift_store_auth_insecure: bool = _option(False, "Take any certificate of Swift. For tests only.")
     http_store_allowed_hosts: str = _option(
         "",
@@ -282,6 +298,17 @@ def load(daemon: str, path: Path | None = None, data_dir: Path | None = None) ->
     with file.explained():
         local_conf = file.options_of(daemon)
         return Loaded(kind.parse(file.parser.defaults(), local_conf), daemon, local_conf, file)
+
+
+def filter_option(path: Path, factory: str, option: str) -> str | None:
+    """An option of the first filter in the file that is made by this factory; None: there is none."""
+    file = _Loader(path)
+    for section in file.parser.sections():
+        if section.startswith("filter:") and file.parser.get(section, "paste.filter_factory", fallback="") == factory:
+            with file.explained():
+                found: str | None = file.parser.get(section, option, fallback=None)
+                return found
+    return None
 
 
 def _below(data_dir: Path, kind: type[DaemonConfig]) -> dict[str, str]:

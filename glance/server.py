@@ -22,12 +22,12 @@ from glance.store.filesystem import FilesystemStore
 from glance.store.guard import Guard
 from glance.store.http import HttpStore
 from glance.store.s3 import S3Store
-from glance.store.swift import SwiftStore
-from glance.store.swift.account import Account, Login
+from glance.store.swift import Account, Login, SwiftStore
 from glance.wsgi.body import THREADS_KEY
 from glance.wsgi.faults import Faults
 from glance.wsgi.health import Health
 from glance.wsgi.identify import Identify, RequestId, anybody
+from glance.wsgi.negotiate import is_open
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -51,7 +51,7 @@ def build(
 ) -> "Application":
     """The application; tests hand in their own registry and stores."""
     registry = registry if registry is not None else _registry(config)
-    stores = stores if stores is not None else _stores(config)
+    stores = stores if stores is not None else stores_of(config)
     work = threading.Event()
     service = ImageService(
         registry,
@@ -92,6 +92,14 @@ class Application:
                 self._started = os.getpid()
                 self.recovery.start(threads)
 
+    def behind(self, filtered: "WSGIApplication") -> "WSGIApplication":
+        """This application in its filters, but for what everybody may know: that is asked past them all."""
+
+        def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            return (self if is_open(environ) else filtered)(environ, start_response)
+
+        return app
+
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if self._autostart and self._started != os.getpid():
             self.start(environ.get(THREADS_KEY, INLINE))
@@ -113,7 +121,8 @@ def _registry(config: ApiConfig) -> HttpRegistry:
     )
 
 
-def _stores(config: ApiConfig) -> StoreSet:
+def stores_of(config: ApiConfig) -> StoreSet:
+    """The stores of this configuration; glance-manage looks after them with no server around. Raises ConfigError."""
     stores: dict[str, Store] = {"file": FilesystemStore(Path(config.filesystem_store_datadir))}
     try:
         if config.s3_store_host:
@@ -143,6 +152,7 @@ def _s3_store(config: ApiConfig) -> S3Store:
         region=config.s3_store_region_name or None,
         bucket_url_format=config.s3_store_bucket_url_format,
         cacert=config.s3_store_cacert or None,
+        read_timeout=config.s3_store_timeout,
     )
 
 
@@ -155,8 +165,13 @@ def _swift_store(config: ApiConfig) -> SwiftStore:
         key=config.swift_store_key,
         version=config.swift_store_auth_version,
         region=config.swift_store_region or None,
+        user_domain_id=config.swift_store_user_domain_id or None,
+        user_domain_name=config.swift_store_user_domain_name or None,
+        project_domain_id=config.swift_store_project_domain_id or None,
+        project_domain_name=config.swift_store_project_domain_name or None,
         cacert=config.swift_store_cacert or None,
         insecure=config.swift_store_auth_insecure,
+        timeout=config.swift_store_timeout,
     )
     return SwiftStore(
         Account(login),

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from webob import Request, Response
 
+from glance.wsgi.negotiate import asked_version, wants_versions
 from glance.wsgi.send import json_answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _VERSION = re.compile(r"v\d+(\.\d+)?", re.ASCII)
-_MEDIA_TYPE = re.compile(r"application/vnd\.openstack\.([a-z]+)-(v\d[\w.]*)(?:\+json)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,7 @@ class Versions:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         first, slash, rest = path.lstrip("/").partition("/")
-        accept = _media_types(environ)
-        accepted = next(filter(None, map(_MEDIA_TYPE.fullmatch, accept)), None)
+        accepted = asked_version(environ.get("HTTP_ACCEPT", ""))
         if first in self._prefixes:
             if not slash and environ["REQUEST_METHOD"] in ("GET", "HEAD"):  # clients repeat others as a GET
                 query = environ.get("QUERY_STRING")
@@ -67,7 +66,7 @@ class Versions:
                 return self._document(environ, 300)(environ, start_response)
             if first:
                 return self._pass(environ, start_response, prefix, "", path)
-        if not first and (accepted is not None or accept == ["application/json"]):
+        if not first and wants_versions(environ.get("HTTP_ACCEPT", "")):
             return self._document(environ, 300)(environ, start_response)
         return self._classic(environ, start_response)
 
@@ -95,8 +94,3 @@ class Versions:
         )
         response.status_int = status
         return response
-
-
-def _media_types(environ: "WSGIEnvironment") -> list[str]:
-    """What the client accepts, without the parameters."""
-    return [item.split(";")[0].strip() for item in environ.get("HTTP_ACCEPT", "").split(",")]

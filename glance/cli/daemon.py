@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import dataclasses
+import ipaddress
 import logging
 import re
 import resource
@@ -20,6 +21,12 @@ from glance.serve import green
 from glance.serve.tls import Tls
 from glance.version import VERSION
 
+OPEN = {  # what is worth a warning at start
+    "glance-api": "no filter identifies callers, and {host} is open to other hosts: whoever reaches it may do "
+    "everything (see docs/identity.md)",
+    "glance-registry": "there is no registry_key, and {host} is open to other hosts: whoever reaches it may do "
+    "everything (see docs/identity.md)",
+}
 OPEN_FILES = 32_768  # each connection, and each image on its way, needs one
 
 _SECRET_NAME = re.compile(r"key|password|secret", re.IGNORECASE)
@@ -104,6 +111,9 @@ def _serve(name: str, options: argparse.Namespace) -> None:
             log.exception("the application cannot be loaded")
             raise Refusal(f"the application cannot be loaded: {type(error).__name__}: {error}") from error
 
+        if app is bare and not settings.registry_key and not _is_loopback(sock.getsockname()[0]):
+            log.warning("%s", OPEN[name].format(host=settings.bind_host))
+
         def ready() -> None:
             log.info("%s %s answers at %s://%s", name, VERSION, settings.scheme, address)
             notify(f"READY=1\nSTATUS={settings.scheme}://{address}")
@@ -111,7 +121,7 @@ def _serve(name: str, options: argparse.Namespace) -> None:
         with contextlib.ExitStack() as stack:
             metrics, side = _metrics(settings, stack)
             green.run(
-                app,
+                bare.behind(app) if hasattr(bare, "behind") else app,
                 sock,
                 workers=settings.workers,
                 grace=settings.graceful_shutdown_timeout,
@@ -125,6 +135,10 @@ def _serve(name: str, options: argparse.Namespace) -> None:
                 on_start=getattr(bare, "start", None),
             )
     log.info("%s has ended", name)
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def _metrics(settings: config.DaemonConfig, stack: contextlib.ExitStack) -> tuple[Metrics | None, green.Side | None]:

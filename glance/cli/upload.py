@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
+from glance.cli.arguments import port
 from glance.cli.process import plain
+from glance.cli.progress import watched
 from glance.client import Client, NoServer
 from glance.core.errors import GlanceError, StoreFull
 from glance.version import VERSION
@@ -59,7 +61,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("name", help="the name of the image")
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--host", default="127.0.0.1", help="host of glance-api (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=9292, help="port of glance-api (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=9292, help="port of glance-api (default: %(default)s)")
     parser.add_argument(
         "--type",
         default="raw",
@@ -68,12 +70,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kernel", metavar="ID", help="the kernel that goes with it (property kernel_id)")
     parser.add_argument("--ramdisk", metavar="ID", help="the ramdisk that goes with it (property ramdisk_id)")
     return parser.parse_intermixed_args(arguments)
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
-        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
-    return int(text)
 
 
 def _upload(options: argparse.Namespace) -> Mapping[str, object]:
@@ -88,7 +84,7 @@ def _upload(options: argparse.Namespace) -> Mapping[str, object]:
     with (
         Client(options.host, options.port) as client,
         _opened(options.filename) as file,
-        _watched(file, options.filename) as source,
+        watched(file, options.filename, os.fstat(file.fileno()).st_size) as source,
     ):
         return client.add_image(fields, source)
 
@@ -100,20 +96,6 @@ def _opened(filename: str) -> Iterator[BinaryIO]:
     else:
         with Path(filename).open("rb") as file:
             yield file
-
-
-@contextmanager
-def _watched(file: BinaryIO, filename: str) -> Iterator[BinaryIO]:
-    """The file, with a progress bar if somebody looks at the terminal."""
-    if not sys.stderr.isatty():
-        yield file
-        return
-    from tqdm import tqdm  # takes a while to load, and is of no use to scripts
-
-    shown = Path(filename).name if filename.isprintable() else "image"
-    size = os.fstat(file.fileno()).st_size  # 0 for pipes
-    with tqdm.wrapattr(file, "read", total=size or None, desc=shown, file=sys.stderr) as watched:
-        yield cast(BinaryIO, watched)
 
 
 def _complain(message: str, status: int = 1) -> int:

@@ -2,15 +2,20 @@
 """Everything that can go wrong, as words of the domain.
 
 An error's text is for the user: it says what was expected, and never holds a path, a store URL, SQL or a
-credential. `reason` is the stable word by which an error crosses from one daemon to the other
-(glance/wire/status.py turns it into an HTTP status, and back).
+credential. Its `advice` is for the operator of this server alone: what to do, with paths, addresses and names
+of options, but no credential either. `reason` is the stable word by which an error crosses from one daemon to
+the other (glance/wire/status.py turns it into an HTTP status, and back).
 """
 
 
 class GlanceError(Exception):
-    """Base of the family. `str(error)` may be shown to a user."""
+    """Base of the family. `str(error)` may be shown to a user, `advice` to the operator only."""
 
     reason = "error"
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class Invalid(GlanceError):

@@ -110,6 +110,18 @@ class Store(ReadStore, Protocol):
         """Remove the bytes, also what was left by a put() that ended with its process; no error when they are
         gone already. Raises StoreDown."""
 
+    # For an operator's checks; put() and open() need none of these before them.
+
+    def connect(self) -> str:
+        """Reach the place, with this server's credentials; what was reached, in words. Raises StoreDown."""
+
+    def prepare(self) -> str:
+        """See that the directory, bucket or container is there, and make it where put() would; its name, in
+        words. Raises StoreDown, StoreFull."""
+
+    def traces(self, name: str) -> list[str]:
+        """All that lies under `name`, unfinished parts included, in words. Raises StoreDown."""
+
 
 class Stores(Protocol):
     """The stores of this server."""
@@ -187,7 +199,8 @@ class Registry(Protocol):
     def set_members(
         self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
     ) -> tuple[Member, ...]:
-        """Share an image with these tenants; return all its members. An image that was private is shared then.
+        """Share an image with these tenants; return all its members, or of them what members() would. An image
+        that was private is shared then, if it was given any.
 
         The values are `can_share`; None keeps what is, or is False for a new member, who starts as `pending`.
         With `replace`, all others cease to be members. Raises NotFound, NotAllowed, TooMany."""

@@ -21,6 +21,11 @@ class StoreSet:
         self._writable = {scheme: store for store in stores.values() for scheme in store.schemes}
         self._external = {scheme: store for store in external for scheme in store.schemes}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the stores that can be written to."""
+        return tuple(self._stores)
+
     def named(self, name: str | None) -> Store:
         name = name or self._default
         if name in self._stores:

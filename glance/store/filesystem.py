@@ -9,13 +9,13 @@ the kernel. File systems that know no O_TMPFILE (NFS) get a file in `tmp/` inste
 import errno
 import logging
 import os
+import pwd
 import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import quote, unquote
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull
@@ -45,11 +45,28 @@ class FilesystemStore:
     def location_of(self, name: str) -> str:
         return "file://" + quote(str(self._datadir / name))
 
+    def connect(self) -> str:
+        return f"user {_user(os.geteuid())}"
+
+    def prepare(self) -> str:
+        known = self._datadir.is_dir()
+        with self._translated("write"):
+            self._make(self._datadir)
+            owner = self._datadir.stat().st_uid
+        if not known:
+            return f"{self._datadir}, made now for user {_user(owner)}"
+        return f"{self._datadir}, of user {_user(owner)}"
+
+    def traces(self, name: str) -> list[str]:
+        """A file that is not finished has no name, or one in TEMPORARY that says nothing of the image's."""
+        path = self._datadir / name
+        return [f"the file {path}"] if os.path.lexists(path) else []
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for a file: {name!r}")
         target = self._datadir / name
-        with _translated("write"):
+        with self._translated("write"):
             self._make(self._datadir)
             linked = False
             try:
@@ -66,7 +83,7 @@ class FilesystemStore:
 
     def open(self, location: str, *, start: int = 0, length: int | None = None) -> FileBlob:
         path = self._path(location)
-        with _translated("read"):
+        with self._translated("read"):
             # O_NONBLOCK: a FIFO that somebody put there must not hold us up; it is refused below.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
@@ -84,7 +101,7 @@ class FilesystemStore:
     def delete(self, location: str) -> None:
         try:
             path = self._path(location)
-            with _translated("delete"):
+            with self._translated("delete"):
                 path.unlink()
         except BlobMissing as gone:
             if not self._datadir.is_dir():  # then it is not mounted, which says nothing of the file
@@ -99,7 +116,21 @@ class FilesystemStore:
         return path
 
     def _make(self, directory: Path) -> None:
-        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        try:
+            directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        except FileExistsError:  # which would mean that an image of that name is there
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from None
+
+    @contextmanager
+    def _translated(self, verb: str) -> Iterator[None]:
+        """OSError → GlanceError; the path and the cause go to the log and into the advice, not to the user."""
+        try:
+            yield
+        except OSError as error:
+            translated = _error(error, verb, self._datadir)
+            level = logging.DEBUG if isinstance(translated, BlobMissing) else logging.ERROR  # whoever asked will say
+            LOG.log(level, "file store, %s: %s", verb, error)
+            raise translated from error
 
     @contextmanager
     def _unfinished(self, threads: Threads) -> Iterator[tuple[int, Callable[[Path], None]]]:
@@ -157,24 +188,33 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def _translated(verb: str) -> Iterator[None]:
-    """OSError → GlanceError; the path and the cause go to the log, not to the user."""
-    try:
-        yield
-    except OSError as error:
-        _raise(error, verb)
-
-
-def _raise(error: OSError, verb: str) -> NoReturn:
-    translated: GlanceError
+def _error(error: OSError, verb: str, datadir: Path) -> GlanceError:
     if error.errno in _FULL:
-        translated = StoreFull("the store has no room for these bytes")
-    elif error.errno == errno.EEXIST:
-        translated = Duplicate("the store holds bytes of that name already")
-    elif error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR) and verb != "write":
-        translated = BlobMissing("the image's file is not there")
-    else:
-        translated = StoreDown(f"the file store could not {verb}: {error.strerror}")
-    LOG.error("file store, %s: %s", verb, error)
-    raise translated from error
+        return StoreFull("the store has no room for these bytes", advice=_advice(error, datadir))
+    if error.errno == errno.EEXIST:
+        return Duplicate("the store holds bytes of that name already")
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR) and verb != "write":
+        return BlobMissing("the image's file is not there")
+    return StoreDown(f"the file store could not {verb}: {error.strerror}", advice=_advice(error, datadir))
+
+
+def _advice(error: OSError, datadir: Path) -> str:
+    user = _user(os.geteuid())
+    advices = {
+        errno.EACCES: f"user {user} must be allowed to write in {datadir}, and to make it if it is not there",
+        errno.EPERM: f"user {user} may not do that in {datadir}: lsattr tells whether it is frozen",
+        errno.EROFS: f"{datadir} is mounted read only: on purpose, or after an error of the disk, which dmesg tells",
+        errno.ENOSPC: f"the file system of {datadir} has no room left: df -h and df -i tell",
+        errno.EDQUOT: f"the quota of user {user} for {datadir} is used up",
+        errno.EFBIG: f"user {user}, or the file system of {datadir}, may not have files of that size",
+        errno.ENOTDIR: f"{error.filename or datadir} must be a directory: look at filesystem_store_datadir",
+        errno.EIO: f"the disk of {datadir} fails: dmesg tells more",
+    }
+    return advices.get(error.errno or 0, f"{error.strerror}: {error.filename or datadir}")
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

@@ -19,7 +19,7 @@ from glance.core.errors import BlobMissing, Duplicate, StoreDown
 from glance.core.ports import Source, Threads
 from glance.store import s3client
 from glance.store.blob import StreamBlob
-from glance.store.parts import MIB, Buffers, Parts
+from glance.store.parts import MIB, Buffers, Part, Parts
 from glance.store.s3client import DEFAULT_REGION, Account, code_of
 
 LOG = logging.getLogger(__name__)
@@ -62,7 +62,6 @@ class S3Store:
         bucket_url_format: str = "auto",
         cacert: str | None = None,
         parallel: int = 4,
-        buffered: int = 32,
         read_timeout: float = 60,
     ) -> None:
         if not _BUCKET.fullmatch(bucket):
@@ -77,16 +76,38 @@ class S3Store:
         self._largest_whole = large_object_size * MIB
         self._part_size = large_object_chunk_size * MIB
         self._parallel = parallel
-        self._buffers = Buffers(buffered * self._part_size)
+        self._buffers = Buffers.of(self._part_size)
         self._connecting = threading.Lock()
         self._client: Any = None
 
-    def prepare(self) -> None:
-        """Load botocore and make the client, which takes some tenths of a second, before the first request does.
+    def connect(self) -> str:
+        where = self._account.address
+        try:
+            with self._translated("connect"):
+                s3client.greet(self._account, self._bucket)
+        except BlobMissing:  # a 404 that is not about the bucket
+            advice = f"{where} (s3_store_host) answers, but not as S3 does: look at the address and the port"
+            raise StoreDown("the S3 server does not speak S3", advice=advice) from None
+        return where
 
-        Raises StoreDown when the configuration cannot be used."""
+    def prepare(self) -> str:
         with self._translated("prepare"):
-            self._connected()
+            try:
+                s3client.look(self._connected(), self._bucket, MaxKeys=1)
+            except s3client.errors() as error:
+                self._make_bucket(error)
+                return f"{self._bucket}, made now"
+        return self._bucket
+
+    def traces(self, name: str) -> list[str]:
+        with self._translated("look"):
+            client = self._connected()
+            objects = s3client.look(client, self._bucket, Prefix=name).get("Contents", [])
+            uploads = client.list_multipart_uploads(Bucket=self._bucket, Prefix=name).get("Uploads", [])
+        found = [("the object", item["Key"]) for item in objects] + [
+            ("an upload of", item["Key"]) for item in uploads
+        ]
+        return [f"the {what} {key} in the bucket {self._bucket}" for what, key in found if key == name]
 
     def location_of(self, name: str) -> str:
         return f"s3://{self._bucket}/{name}"
@@ -97,9 +118,9 @@ class S3Store:
         parts = Parts(source, size=size, part_size=self._part_size, parallel=self._parallel, buffers=self._buffers)
         with self._translated("write"), parts:
             upload = _Upload(self._connected(), self._bucket, name, source.threads)
-            data = parts.whole(self._largest_whole)
-            if data is not None:
-                self._in_bucket(lambda: upload.send_whole(data))
+            part = parts.whole(self._largest_whole)
+            if part is not None:
+                self._in_bucket(lambda: upload.send_whole(part))
             else:
                 upload.send_parts(parts, self._in_bucket(upload.begin))
         return self.location_of(name)
@@ -151,18 +172,22 @@ class S3Store:
         try:
             return deed()
         except s3client.errors() as error:
-            if code_of(error) != "NoSuchBucket" or not self._create_bucket:
-                raise
+            self._make_bucket(error)
+        return deed()
+
+    def _make_bucket(self, error: Exception) -> None:
+        """Raises the error unless it says that the bucket is missing, and it may be made."""
+        if code_of(error) != "NoSuchBucket" or not self._create_bucket:
+            raise error
         LOG.info("S3: making the bucket %s", self._bucket)
         settings: dict[str, Any] = {}
         if self._account.region not in (None, "", DEFAULT_REGION):
             settings["CreateBucketConfiguration"] = {"LocationConstraint": self._account.region}
         try:
             self._connected().create_bucket(Bucket=self._bucket, **settings)
-        except s3client.errors() as error:
-            if code_of(error) != "BucketAlreadyOwnedByYou":
+        except s3client.errors() as other:
+            if code_of(other) != "BucketAlreadyOwnedByYou":
                 raise
-        return deed()
 
     @contextmanager
     def _translated(self, verb: str) -> Iterator[None]:
@@ -174,10 +199,12 @@ class S3Store:
             if self._client is not None:
                 raise
             LOG.error("S3, %s: %s", verb, self._account.without_secrets(str(error)))
-            raise StoreDown("the S3 store of this server is not configured well") from None
+            advice = self._account.without_secrets(str(error))
+            raise StoreDown("the S3 store of this server is not configured well", advice=advice) from None
         except s3client.errors() as error:
-            LOG.error("S3, %s: %s", verb, self._account.without_secrets(f"{type(error).__name__}: {error}"))
-            raise s3client.translated(error) from None
+            level = logging.DEBUG if code_of(error) == "NoSuchKey" else logging.ERROR  # whoever asked will say
+            LOG.log(level, "S3, %s: %s", verb, self._account.without_secrets(f"{type(error).__name__}: {error}"))
+            raise s3client.translated(error, self._account) from None
 
 
 class _Upload:
@@ -189,12 +216,12 @@ class _Upload:
         self._threads = threads
         self._mark = secrets.token_hex(16)
 
-    def send_whole(self, data: bytes) -> None:
+    def send_whole(self, part: Part) -> None:
         """All in one request, of which S3 keeps all or nothing."""
-        sha256 = s3client.sha256_of(data, self._threads)
+        sha256 = s3client.sha256_of(part, self._threads)
         self._commit(
             lambda **condition: self._client.put_object(
-                **self._place, **condition, Body=s3client.Body(data, sha256), Metadata={MARK: self._mark}
+                **self._place, **condition, Body=s3client.Body(part, sha256), Metadata={MARK: self._mark}
             )
         )
 
@@ -214,8 +241,8 @@ class _Upload:
     def send_parts(self, parts: Parts, upload_id: str) -> None:
         upload = self._place | {"UploadId": upload_id}
 
-        def send(number: int, data: bytes) -> dict[str, object]:
-            body = s3client.Body(data, s3client.sha256_of(data, self._threads))
+        def send(number: int, part: Part) -> dict[str, object]:
+            body = s3client.Body(part, s3client.sha256_of(part, self._threads))
             answer = self._client.upload_part(**upload, PartNumber=number, Body=body)
             return {"PartNumber": number, "ETag": answer["ETag"]}
 
@@ -246,6 +273,8 @@ class _Upload:
                     raise
                 deed()
         except s3client.errors() as error:
+            if s3client.lost_answer(error):  # the server may still be at it, and what appears later would stay
+                time.sleep(LOST_PAUSE)
             if not self._is_ours():
                 raise
             LOG.warning("S3: an object is complete, although its upload failed: %s", type(error).__name__)

@@ -5,62 +5,83 @@ botocore is imported at the first use: that and making a client take some tenths
 """
 
 import hashlib
-import io
 import logging
 import os
 import re
 import time
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull, TooLarge
 from glance.core.ports import Threads
+from glance.store import reach
+from glance.store.parts import Part
 
 CONNECT_TIMEOUT = 5  # seconds
 ATTEMPTS = 4  # of one request: after 5xx, "slow down" and broken connections, with a growing, random pause between
 CONNECTIONS = 100  # kept open to the server
 DEFAULT_REGION = "us-east-1"  # what servers that know no regions expect in a signature
 SIGNATURE = "s3v4-glance"
-YIELD = 1024 * 1024  # bytes sent before other green threads get their turn
 
 _DENIED = "the S3 server does not accept the keys of this server"
+_NOT_ALLOWED = "the S3 server does not allow this server to do that"
+_CLOCKS = "the clocks of the S3 server and of this server differ"
 _REGION = "the S3 bucket lies in another region, or at another address, than this server is configured for"
-_BY_CODE: dict[str, tuple[type[GlanceError], str]] = {
-    "InvalidAccessKeyId": (StoreDown, _DENIED),
-    "SignatureDoesNotMatch": (StoreDown, _DENIED),
-    "InvalidToken": (StoreDown, _DENIED),
-    "AccessDenied": (StoreDown, "the S3 server does not allow this server to do that"),
-    "RequestTimeTooSkewed": (StoreDown, "the clocks of the S3 server and of this server differ"),
-    "RequestExpired": (StoreDown, "the clocks of the S3 server and of this server differ"),
-    "NoSuchBucket": (StoreDown, "the S3 bucket does not exist"),
-    "InvalidBucketName": (StoreDown, "the S3 server does not accept the name of the bucket"),
-    "BucketAlreadyExists": (StoreDown, "the name of the S3 bucket belongs to somebody else"),
-    "AuthorizationHeaderMalformed": (StoreDown, _REGION),
-    "IllegalLocationConstraintException": (StoreDown, _REGION),
-    "InvalidLocationConstraint": (StoreDown, _REGION),
-    "PermanentRedirect": (StoreDown, _REGION),
-    "TemporaryRedirect": (StoreDown, _REGION),
-    "NoSuchKey": (BlobMissing, "the image's object is not there"),
-    "PreconditionFailed": (Duplicate, "the store holds bytes of that name already"),
-    "ConditionalRequestConflict": (Duplicate, "the store is being given bytes of that name by another upload"),
-    "QuotaExceeded": (StoreFull, "the store has no room for these bytes"),
-    "XMinioStorageFull": (StoreFull, "the store has no room for these bytes"),
-    "InsufficientStorage": (StoreFull, "the store has no room for these bytes"),
-    "EntityTooLarge": (TooLarge, "the store takes no object of that size"),
-    "NoSuchUpload": (StoreDown, "the S3 server has lost the parts of the image"),
-    "SlowDown": (StoreDown, "the S3 server is too busy"),
+_FULL = "the store has no room for these bytes"
+_RIGHTS = (
+    "the owner of s3_store_access_key needs the rights s3:ListBucket, s3:ListBucketMultipartUploads, s3:GetObject, "
+    "s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload for s3_store_bucket, and s3:CreateBucket to make it"
+)
+_SET_CLOCK = "set the clocks, best by NTP: S3 takes no request whose time is more than 15 minutes off"
+_SET_REGION = "set s3_store_region_name to the region of the bucket, and s3_store_host to its address"
+_SET_BUCKET = "choose another s3_store_bucket"
+_MAKE_ROOM = "make room there, or raise the quota"
+# S3's code → its kind, what a user may read, and an advice to the operator.
+_BY_CODE: dict[str, tuple[type[GlanceError], str, str]] = {
+    "InvalidAccessKeyId": (StoreDown, _DENIED, "no such access key is known there: look at s3_store_access_key"),
+    "SignatureDoesNotMatch": (
+        StoreDown,
+        _DENIED,
+        "s3_store_secret_key is not the one of s3_store_access_key; some servers, such as Swift, say so of an access "
+        "key that they do not know, too",
+    ),
+    "InvalidToken": (StoreDown, _DENIED, "these are temporary keys, which need a token: use lasting ones"),
+    "AccessDenied": (StoreDown, _NOT_ALLOWED, _RIGHTS),
+    "RequestTimeTooSkewed": (StoreDown, _CLOCKS, _SET_CLOCK),
+    "RequestExpired": (StoreDown, _CLOCKS, _SET_CLOCK),
+    "NoSuchBucket": (
+        StoreDown,
+        "the S3 bucket does not exist",
+        "make the bucket that s3_store_bucket names, or set s3_store_create_bucket_on_put = True",
+    ),
+    "InvalidBucketName": (StoreDown, "the S3 server does not accept the name of the bucket", _SET_BUCKET),
+    "BucketAlreadyExists": (StoreDown, "the name of the S3 bucket belongs to somebody else", _SET_BUCKET),
+    "AuthorizationHeaderMalformed": (StoreDown, _REGION, _SET_REGION),
+    "IllegalLocationConstraintException": (StoreDown, _REGION, _SET_REGION),
+    "InvalidLocationConstraint": (StoreDown, _REGION, _SET_REGION),
+    "PermanentRedirect": (StoreDown, _REGION, _SET_REGION),
+    "TemporaryRedirect": (StoreDown, _REGION, _SET_REGION),
+    "NoSuchKey": (BlobMissing, "the image's object is not there", ""),
+    "PreconditionFailed": (Duplicate, "the store holds bytes of that name already", ""),
+    "ConditionalRequestConflict": (
+        Duplicate,
+        "the store is being given bytes of that name by another upload",
+        "",
+    ),
+    "QuotaExceeded": (StoreFull, _FULL, _MAKE_ROOM),
+    "XMinioStorageFull": (StoreFull, _FULL, _MAKE_ROOM),
+    "InsufficientStorage": (StoreFull, _FULL, _MAKE_ROOM),
+    "EntityTooLarge": (TooLarge, "the store takes no object of that size", ""),
+    "NoSuchUpload": (StoreDown, "the S3 server has lost the parts of the image", ""),
+    "SlowDown": (StoreDown, "the S3 server is too busy", "try again later, and ask whoever runs it"),
 }
 _BY_STATUS = {
     301: "PermanentRedirect", 307: "TemporaryRedirect", 401: "InvalidAccessKeyId", 403: "AccessDenied",
     404: "NoSuchKey", 412: "PreconditionFailed", 413: "EntityTooLarge", 503: "SlowDown", 507: "QuotaExceeded",
 }  # fmt: skip
-_BY_KIND = {
-    "SSLError": "the S3 server's certificate is not trusted, or it speaks no TLS",
-    "EndpointConnectionError": "the S3 server cannot be reached",
-    "ConnectTimeoutError": "the S3 server cannot be reached in time",
-    "ReadTimeoutError": "the S3 server does not answer in time",
-    "ConnectionClosedError": "the S3 server breaks connections off",
-    "InvalidCertificateError": "the file of certificates for the S3 server cannot be read",
-}
+_OTHER_REGION = frozenset(code for code, row in _BY_CODE.items() if row[1] == _REGION)
+_TOLD = re.compile(r"[0-9A-Za-z:/._-]{1,200}", re.ASCII)  # what of an answer may stand in an advice
 
 
 class Account(NamedTuple):
@@ -78,41 +99,60 @@ class Account(NamedTuple):
     def endpoint(self) -> str:
         return self.host if re.match(r"https?://", self.host) else f"https://{self.host}"
 
+    @property
+    def address(self) -> str:
+        """The server, in words for an operator."""
+        return reach.address(self.endpoint)
+
     def without_secrets(self, text: str) -> str:
         for secret in (self.secret_key, self.access_key):
             text = text.replace(secret, "***") if len(secret) > 3 else text
         return text
 
 
-class Body(io.BytesIO):
-    """Bytes to be sent, whose hash is known already, and which let other green threads go on while they are sent.
+class Body:
+    """A part as botocore takes it: a file, from which it can be sent again, and whose hash is known already.
 
-    A file is sent block by block; bytes would be copied again for every piece that the socket takes.
+    Other green threads get their turn after each block. What is read are views, which nobody has to copy.
     """
 
-    def __init__(self, data: bytes, sha256: str) -> None:
-        super().__init__(data)
+    def __init__(self, part: Part, sha256: str) -> None:
         self.sha256 = sha256
-        self._pause_at = YIELD
+        self._blocks = part.blocks
+        self._ends = list(accumulate(map(len, part.blocks)))
+        self._at = 0
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if self.tell() >= self._pause_at:
-            self._pause_at = self.tell() + YIELD
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def read(self, size: int, /) -> memoryview:
+        """1 to `size` bytes, none at the end."""
+        number = bisect_right(self._ends, self._at)
+        if number == len(self._ends):
+            return memoryview(b"")
+        block = memoryview(self._blocks[number])
+        start = self._at - self._ends[number] + len(block)
+        if start == 0:
             time.sleep(0)
-        return super().read(size)
+        taken = block[start : start + size]
+        self._at += len(taken)
+        return taken
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self._pause_at = YIELD  # it is sent once more
-        return super().seek(offset, whence)
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self)}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
-def sha256_of(data: bytes, threads: Threads) -> str:
+def sha256_of(part: Part, threads: Threads) -> str:
     """The hash for the signature, computed where that holds up nobody."""
-    return threads.call(_sha256, data)
+    return threads.call(_sha256, part)
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(part: Part) -> str:
+    return part.digest("sha256")
 
 
 def connect(account: Account) -> Any:
@@ -158,7 +198,7 @@ def _payload(self: Any, request: Any) -> str:
     if known is not None:
         return str(known)
     data = request.body or b""
-    return _sha256(data if isinstance(data, bytes) else data.encode())
+    return hashlib.sha256(data if isinstance(data, bytes) else data.encode()).hexdigest()
 
 
 def code_of(error: Exception) -> str:
@@ -171,21 +211,69 @@ def code_of(error: Exception) -> str:
 
 
 def _code_of_status(answer: dict[str, Any]) -> str:
-    return _BY_STATUS.get(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), "")
+    return _BY_STATUS.get(_status(answer), "")
 
 
-def translated(error: Exception) -> GlanceError:
-    """A botocore error → what a user may read: no key, no address."""
+def _status(answer: dict[str, Any]) -> int:
+    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def look(client: Any, bucket: str, **wanted: Any) -> dict[str, Any]:
+    """The first names in a bucket. Unlike the answer to a HEAD, the one to this says in words what is wrong."""
+    answer: dict[str, Any] = client.list_objects_v2(Bucket=bucket, **wanted)
+    return answer
+
+
+def greet(account: Account, bucket: str) -> None:
+    """Ask the server for anything, signed for the configured region; a bucket that is missing is no matter.
+
+    With a client of its own: botocore tries the region that an answer names, and where that helps it helps
+    some requests only (GET, but not HEAD), and nobody is told.
+    """
+    client = connect(account)
+    client.meta.events.register_first("needs-retry.s3", _insist_on_region)
+    try:
+        look(client, bucket, MaxKeys=1)
+    except errors() as error:
+        if code_of(error) != "NoSuchBucket":
+            raise
+
+
+def _insist_on_region(response: Any, operation: Any, **_: Any) -> None:
+    from botocore.exceptions import ClientError
+
+    answer = response[1] if response is not None else {}
+    if answer.get("Error", {}).get("Code") in _OTHER_REGION:
+        raise ClientError(answer, operation.name)
+
+
+def translated(error: Exception, account: Account) -> GlanceError:
+    """A botocore error → what a user may read, no key and no address; and an advice to the operator, no key."""
+    where = f"{account.address} (s3_store_host)"
+    answer = getattr(error, "response", None)
+    if not isinstance(answer, dict):
+        found = reach.trouble(error, where, "s3_store_cacert")
+        return StoreDown(f"the S3 server {found.text}", advice=found.advice)
     code = code_of(error)
-    if code and code not in _BY_CODE:
-        code = _code_of_status(getattr(error, "response", {}))
+    if code not in _BY_CODE:
+        code = _code_of_status(answer)
     if code in _BY_CODE:
-        kind, text = _BY_CODE[code]
-        return kind(text)
-    for base in type(error).__mro__:
-        if base.__name__ in _BY_KIND:
-            return StoreDown(_BY_KIND[base.__name__])
-    return StoreDown("the S3 server did not do its work")
+        kind, text, advice = _BY_CODE[code]
+        return kind(text, advice=advice + _told(answer, code))
+    advice = f"{where} answered {_status(answer)}: look for the reason in its log, if S3 is what it speaks"
+    return StoreDown("the S3 server did not do its work", advice=advice)
+
+
+def _told(answer: dict[str, Any], code: str) -> str:
+    """What the answer says of how it should be."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if code in _OTHER_REGION:
+        region = answer["Error"].get("Region") or headers.get("x-amz-bucket-region") or ""
+        return f"; it says that the region is {region}" if _TOLD.fullmatch(region) else ""
+    if code in ("RequestTimeTooSkewed", "RequestExpired"):
+        now = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
+        return f"; there it is {headers.get('date', 'another time')!a}, and here '{now}'"
+    return ""
 
 
 def lost_answer(error: Exception) -> bool:

@@ -23,8 +23,15 @@ class Faults:
     in the log. The body is HTML for whoever names text/html in Accept, plain text for all others.
     """
 
-    def __init__(self, app: "WSGIApplication", *, override: Mapping[type[GlanceError], int] | None = None) -> None:
+    def __init__(
+        self,
+        app: "WSGIApplication",
+        *,
+        override: Mapping[type[GlanceError], int] | None = None,
+        challenge: str | None = None,
+    ) -> None:
         self._app = app
+        self._challenge = challenge  # how a client may say who it is, told with a 401
         self._override = dict(override or {})  # statuses of an API that differ from those of wire/status.py
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -35,6 +42,8 @@ class Faults:
             response.headers[REASON_HEADER] = error.reason
             if isinstance(error, RangeNotSatisfiable):
                 response.headers["Content-Range"] = f"bytes */{error.total}"
+            if response.status_int == 401 and self._challenge is not None:
+                response.headers["WWW-Authenticate"] = self._challenge
             if response.status_int == 503:
                 response.retry_after = RETRY_AFTER
         except Exception:

@@ -2,7 +2,6 @@
 """What every Store promises, of Swift; then what Swift adds: segments, tokens, retries, secrets."""
 
 import dataclasses
-import json
 import logging
 import os
 import threading
@@ -36,11 +35,8 @@ from tests.contract.test_store import (  # noqa: F401 - the suite of all stores 
     test_whatever_ends_a_put_leaves_nothing,
 )
 from tests.fakes.store import BytesSource
-from tests.servers import interceptor
 from tests.servers.interceptor import CORRUPT, CUT, LOST, RESET, Interceptor, intercepting
 from tests.servers.swift import Swift
-
-pytestmark = pytest.mark.clouds
 
 SEGMENTS = {"large_object_size": 3000, "small": 0}
 STREAMED = {"small": 0}
@@ -331,76 +327,6 @@ def test_nobody_there(swift, address, caplog):
         assert "http" not in text
         assert "/auth" not in text
     assert "ConnectionRefusedError" in caplog.text or "gaierror" in caplog.text
-
-
-# Keystone, of which a small server plays the part; the Swift is the real one
-
-
-@pytest.mark.parametrize(("version", "suffix"), [("2", "v2.0"), ("2", "v2.0/"), ("3", "v3"), ("3", "v3/"), ("3", "")])
-def test_keystone(swift, version, suffix, monkeypatch, caplog):
-    pytest.importorskip("keystoneauth1", reason="keystoneauth1 is not installed")
-    caplog.set_level(logging.DEBUG)
-    bodies: list[Any] = []
-    url, token = login_to(swift)()
-    endpoint = {
-        "region": "north",
-        "region_id": "north",
-        "interface": "public",
-        "url": url,
-        "publicURL": url,
-        "id": "1",
-    }
-    elsewhere = {
-        **endpoint,
-        "region": "south",
-        "region_id": "south",
-        "url": "http://127.0.0.1:9/",
-        "publicURL": "http://127.0.0.1:9/",
-    }
-    expires, user = "2099-01-01T00:00:00.000000Z", {"id": "u", "name": "tester", "roles": []}
-    catalog = [{"type": "object-store", "name": "swift", "id": "1", "endpoints": [elsewhere, endpoint]}]
-    domain = {"id": "d", "name": "Default"}
-    v2 = {
-        "access": {
-            "token": {"id": token, "expires": expires, "tenant": {"id": "t", "name": "test"}},
-            "user": user,
-            "serviceCatalog": catalog,
-        }
-    }
-    v3 = {"token": {"expires_at": expires, "issued_at": "2020-01-01T00:00:00.000000Z", "methods": ["password"], "user": {**user, "domain": domain},
-                    "project": {"id": "t", "name": "test", "domain": domain}, "roles": [], "catalog": catalog}}  # fmt: skip
-
-    def answer(self: Any) -> None:
-        if self.command == "GET":
-            root = f"http://127.0.0.1:{self.server.port}{self.path}"
-            body = {"version": {"id": "v3.0", "status": "stable", "links": [{"rel": "self", "href": root}]}}
-        else:
-            bodies.append(json.loads(b"".join(self._body(None))))
-            body = v2 if version == "2" else v3
-        text = json.dumps(body).encode()
-        self.send_response(200 if version == "2" or self.command == "GET" else 201)
-        self.send_header("Content-Length", str(len(text)))
-        self.send_header("Content-Type", "application/json")
-        self.send_header("X-Subject-Token", token)
-        self.end_headers()
-        self.wfile.write(text)
-
-    monkeypatch.setattr(interceptor._Handler, "do_POST", answer)
-    monkeypatch.setattr(interceptor._Handler, "do_GET", answer)
-    with intercepting(swift.port) as keystone:
-        address = f"http://127.0.0.1:{keystone.port}/{suffix}"
-        login = login_to(
-            swift, address=address, version=version, region="north", user="test:tester", user_domain="ours"
-        )
-        store = make(swift, account=Account(login, backoff=0.01))
-        assert read(store, put(store)) == DATA
-    text = json.dumps(bodies)
-    assert '"test"' in text
-    assert '"tester"' in text
-    assert ('"ours"' in text) == (version == "3")
-    assert swift.key in text
-    assert swift.key not in caplog.text
-    assert token[10:] not in caplog.text
 
 
 # Secrets

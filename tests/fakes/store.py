@@ -60,6 +60,18 @@ class MemoryStore:
     def location_of(self, name: str) -> str:
         return f"memory://{name}"
 
+    def connect(self) -> str:
+        self.before("connect")
+        return "this process"
+
+    def prepare(self) -> str:
+        self.before("prepare")
+        return "a dict"
+
+    def traces(self, name: str) -> list[str]:
+        self.before("traces")
+        return [f"the bytes {name}"] if name in self.objects else []
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         self.before("put")
         if not re.fullmatch(r"[0-9A-Za-z-]+", name):

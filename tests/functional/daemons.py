@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import glance
 from glance.client import Client
@@ -59,7 +60,9 @@ class Installation:
         self.api_port = free_port()
         self.registry_port = free_port()
         self.config = self.folder / "glance.conf"
-        self.environ = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "NOTIFY_"))}
+        self.environ = {
+            name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "NOTIFY_", "OS_"))
+        }
         self.environ |= {"HOME": str(self.folder), "PYTHONPATH": str(CODE)}
         self.own_folders = ["--pid-dir", str(self.folder / "run"), "--log-dir", str(self.folder / "log")]
         self._extra = {"common": common, "api": api, "registry": registry}
@@ -98,6 +101,21 @@ class Installation:
 
     def upload(self, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[str]":
         return self.run("glance-upload", "--port", str(self.api_port), *arguments, stdin=stdin)
+
+    def glance(
+        self, *arguments: str, stdin: bytes | BinaryIO | None = None, **environ: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run glance in the folder; its standard input is a pipe with bytes, a file, or /dev/null."""
+        done = subprocess.run(
+            self.command("glance", "--port", str(self.api_port), *arguments),
+            cwd=self.folder,
+            env=self.environ | environ,
+            **({"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def client(self) -> Client:
         """To be closed."""

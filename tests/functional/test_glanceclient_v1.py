@@ -4,51 +4,71 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.functional.conftest import LOGS
 from tests.functional.daemons import Installation
+from tests.functional.live import wait_until
 from tests.servers.glance_v1 import GlanceV1, Refused
 from tests.servers.web import DATA, Web, web_server
 
 pytestmark = pytest.mark.functional
 
 FORMATS = {"disk_format": "raw", "container_format": "bare"}
-ADMIN, A, B, C = "ops.root.admin", "a.alice.member", "b.bob.member", "c.carol.member"
 PIPELINE = """\
 [pipeline:glance-api]
 pipeline = tokens glance
 [filter:tokens]
-paste.filter_factory = tests.fakes.tokens:filter_factory
+paste.filter_factory = glance.identity.tokens:filter_factory
+users_file = %(here)s/users.json
 [app:glance]"""
+USERS = {"root": ("ops", "admin"), "alice": ("a", "member"), "bob": ("b", "member"), "carol": ("c", "member")}
+
+
+@dataclass(frozen=True)
+class Server:
+    installation: Installation
+    tokens: dict[str, str]  # of the users
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Installation]:
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
     """Both daemons, with users who are known by their tokens."""
     installation = Installation(
         tmp_path_factory.mktemp("glance"),
-        common="registry_key = secret\npolicy_copy_from = *",
+        common="registry_key = a-secret-of-both-daemons\npolicy_copy_from = *",
         api="http_store_allowed_hosts = 127.0.0.1",
     )
-    installation.config.write_text(installation.config.read_text().replace("[app:glance-api]", PIPELINE))
-    installation.environ["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[2])
     request.node.stash.setdefault(LOGS, []).append(installation)
+    installation.config.write_text(installation.config.read_text().replace("[app:glance-api]", PIPELINE))
+    tokens = {}
+    for name, (tenant, role) in USERS.items():
+        done = installation.run("glance-manage", "user", "add", name, "--tenant", tenant, "--role", role, "--token")
+        tokens[name] = re.search(r"shown this once: (\S+)", done.stdout)[1]
     try:
         installation.start()
-        yield installation
+        yield Server(installation, tokens)
     finally:
         installation.end()
 
 
 @pytest.fixture(scope="module")
-def client(served: Installation) -> Iterator[GlanceV1]:
-    made = GlanceV1(served.api_port)
+def client(server: Server) -> Iterator[GlanceV1]:
+    """Calls as root, unless told otherwise."""
+    made = GlanceV1(server.installation.api_port, server.tokens["root"])
     yield made
     made.close()
+
+
+@pytest.fixture
+def users(server: Server, client: GlanceV1) -> list[Callable[..., Any]]:
+    """Calls as root, alice, bob and carol."""
+    return [client.as_user(server.tokens[name]) for name in USERS]
 
 
 @pytest.fixture
@@ -112,6 +132,12 @@ def test_an_empty_file_is_an_image(client, tmp_path):
     assert client.call("images.data", made["id"])["length"] == 0
 
 
+def test_what_does_not_tell_its_size_goes_up(client, data):
+    made = client.call("images.create", name="stream", data={"stream": str(data)}, **FORMATS)
+    assert (made["status"], made["size"]) == ("active", 3_000_000)
+    assert client.call("images.data", made["id"], do_checksum=False)["sha256"] == sha256(data.read_bytes())
+
+
 def test_bytes_come_after_the_reservation(client, data):
     made = client.call("images.create", name="later", properties={"a": "1"}, **FORMATS)
     assert (made["status"], made["size"]) == ("queued", 0)
@@ -170,7 +196,7 @@ def test_an_image_is_found_by_its_name(empty):
     assert refused(empty.call, "images.find", name="needle") == "NoUniqueMatch"
 
 
-def test_what_is_deleted_is_gone(client, data):
+def test_what_is_deleted_is_gone(client, users, data):
     made = client.call("images.create", name="x", data=data, protected=True, **FORMATS)
     assert refused(client.call, "images.delete", made["id"]) == "HTTPForbidden"
     client.call("images.update", made["id"], protected=False)
@@ -178,7 +204,7 @@ def test_what_is_deleted_is_gone(client, data):
     assert refused(client.call, "images.delete", made["id"]) == "HTTPNotFound"
     assert refused(client.call, "images.data", made["id"]) == "HTTPNotFound"
     assert client.call("images.get", made["id"])["status"] == "deleted"  # as admins see it
-    assert refused(client.call, "images.get", made["id"], token=A) == "HTTPNotFound"
+    assert refused(users[1], "images.get", made["id"]) == "HTTPNotFound"
 
 
 def test_what_is_wrong_is_told(client, data):
@@ -193,10 +219,12 @@ def test_what_is_wrong_is_told(client, data):
             client.call("images.create", id="11111111-1111-4111-8111-111111111111")
 
 
-def test_damaged_bytes_are_noticed(served, client, data):
+def test_damaged_bytes_are_noticed(server, client, data):
     made = client.call("images.create", name="x", data=data, **FORMATS)
     (kept,) = (
-        file for file in served.folder.glob("images/*") if file.is_file() and file.read_bytes() == data.read_bytes()
+        file
+        for file in server.installation.folder.glob("images/*")
+        if file.is_file() and file.read_bytes() == data.read_bytes()
     )
     kept.write_bytes(b"\0" * 3_000_000)
     with pytest.raises(Refused, match=r"[Cc]orrupt"):
@@ -210,38 +238,62 @@ def test_bytes_from_elsewhere(client, web):
         client.call("images.create", name="x", location="file:///etc/passwd", **FORMATS)
 
 
+def test_a_copy_of_a_url_comes(client, users, web):
+    made = users[1]("images.create", name="copied", copy_from=web.url("to?url=/ranged"), **FORMATS)
+    later = client.call("images.create", name="later", **FORMATS)
+    assert client.call("images.update", later["id"], copy_from=web.url("chunked"))["status"] == "queued"
+    assert made["status"] == "queued"
+    for image in (made, later):
+        wait_until(lambda image=image: client.call("images.get", image["id"])["status"] == "active", "a copy")
+        assert client.call("images.data", image["id"])["sha256"] == sha256(DATA)
+
+
+def test_a_copy_that_fails_later_kills_its_image(client, web):
+    made = client.call("images.create", name="cut", copy_from=web.url("cut"), **FORMATS)
+    wait_until(lambda: client.call("images.get", made["id"])["status"] == "killed", "the failure of a copy")
+    assert refused(client.call, "images.data", made["id"]) == "HTTPNotFound"
+    client.call("images.delete", made["id"])
+
+
 # Users and members
 
 
-def test_whose_images_are_listed(empty):
-    for token in (ADMIN, A, B):
-        empty.call("images.create", name=f"of {token[0]}", token=token, is_public=token == ADMIN)
+def test_whose_images_are_listed(empty, users):
+    root, alice, bob, _ = users
+    root("images.create", name="of root", is_public=True)
+    alice("images.create", name="of alice")
+    bob("images.create", name="of bob")
 
-    def names(token: str, **arguments: object) -> set[str]:
-        return {image["name"] for image in empty.call("images.list", token=token, **arguments)}
+    def names(call: Callable[..., Any], **arguments: object) -> set[str]:
+        return {image["name"] for image in call("images.list", **arguments)}
 
-    assert names(A) == names(A, is_public=None) == {"of o", "of a"}
-    assert names(ADMIN) == {"of o"}
-    assert names(ADMIN, is_public=None) == {"of o", "of a", "of b"}
-    assert names(ADMIN, owner="b") == {"of b"}
-    assert names(ADMIN, is_public=False) == {"of a", "of b"}
+    assert names(alice) == names(alice, is_public=None) == {"of root", "of alice"}
+    assert names(root) == {"of root"}
+    assert names(root, is_public=None) == {"of root", "of alice", "of bob"}
+    assert names(root, owner="b") == {"of bob"}
+    assert names(root, is_public=False) == {"of alice", "of bob"}
 
 
-def test_rights(client, data):
-    alice, bob = client.as_user(A), client.as_user(B)
+def test_who_is_not_known_gets_401(client):
+    assert refused(client.call, "images.list", token="unknown") == "HTTPUnauthorized"
+    assert refused(client.call, "images.create", name="x", token="unknown") == "HTTPUnauthorized"
+
+
+def test_rights(users, data):
+    root, alice, bob, _ = users
     made = alice("images.create", name="mine", data=data, owner="b", **FORMATS)
     assert made["owner"] == "a"
-    for call in (("images.get",), ("images.data",), ("images.update",), ("images.delete",)):
-        assert refused(bob, *call, made["id"]) == "HTTPNotFound"
+    for what in ("images.get", "images.data", "images.update", "images.delete"):
+        assert refused(bob, what, made["id"]) == "HTTPNotFound"
     assert refused(alice, "images.update", made["id"], is_public=True) == "HTTPForbidden"
-    client.call("images.update", made["id"], is_public=True, token=ADMIN)
+    root("images.update", made["id"], is_public=True)
     assert bob("images.data", made["id"])["sha256"] == sha256(data.read_bytes())
     assert refused(bob, "images.update", made["id"], name="x") == "HTTPForbidden"
     assert refused(bob, "images.delete", made["id"]) == "HTTPForbidden"
 
 
-def test_members(client, data):
-    alice, bob, carol = (client.as_user(token) for token in (A, B, C))
+def test_members(users, data):
+    root, alice, bob, carol = users
     image_id = alice("images.create", name="shared", data=data, **FORMATS)["id"]
     alice("image_members.create", image_id, "b", True)
     alice("image_members.create", image_id, "c")
@@ -258,7 +310,7 @@ def test_members(client, data):
     alice("image_members.delete", image_id, "b")
     assert refused(alice, "image_members.delete", image_id, "b") == "HTTPNotFound"
     assert alice("image_members.list", image=image_id) == []
-    assert client.call("image_members.list", member="nobody") == []
+    assert root("image_members.list", member="nobody") == []
 
 
 # The command

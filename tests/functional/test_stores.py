@@ -12,7 +12,7 @@ from tests.functional.daemons import Installation
 from tests.servers.swift import Swift
 from tests.servers.web import DATA, Web, web_server
 
-pytestmark = [pytest.mark.functional, pytest.mark.clouds]
+pytestmark = pytest.mark.functional
 
 MIB = 1024 * 1024
 BYTES = os.urandom(12 * MIB + 1)  # in parts: S3's are of 5 MiB, Swift's of 1 MiB here

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.swift import Swift
+from tests.servers.keystone import Keystone
+from tests.servers.swift import KeystoneSwift, Swift
+
+SERVERS = ("swift", "keystone")
 
 
 @pytest.fixture(scope="session")
@@ -22,11 +25,29 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
         made.stop()
 
 
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    """A running Keystone; everything in it stays until the run ends."""
+    made = Keystone(tmp_path_factory.mktemp("keystone"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def keystone_swift(swift: Swift, keystone: Keystone) -> KeystoneSwift:
+    """The running Swift, by way of a proxy whose users are Keystone's."""
+    return KeystoneSwift.start(swift, keystone)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> Iterator[None]:
     report = yield
     if report.failed:
-        made = getattr(item, "funcargs", {}).get("swift")
-        if made is not None:
-            report.sections.append(("log of swift", made.logs()))
+        for name in SERVERS:
+            made = getattr(item, "funcargs", {}).get(name)
+            if made is not None:
+                report.sections.append((f"log of {name}", made.logs()))
     return report

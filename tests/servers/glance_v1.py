@@ -28,12 +28,13 @@ class Refused(Exception):
 
 class GlanceV1:
     """`client.call("images.create", name="x", data=Path("x"))`: resources come back as dicts, a Path goes as an open
-    file, data as its length and digest. To be closed."""
+    file, data comes as its length and digest. To be closed."""
 
-    def __init__(self, port: int) -> None:
-        """Install it. Skips the test where that cannot be done."""
-        self._folder = environment(f"python-glanceclient-{VERSION}", f"python-glanceclient=={VERSION}")
+    def __init__(self, port: int, token: str) -> None:
+        """Install it. `token` is that of calls that name no other. Skips the test where it cannot be installed."""
+        self._folder = environment(f"glanceclient-{VERSION}", f"python-glanceclient=={VERSION}")
         self._endpoint = f"http://127.0.0.1:{port}"
+        self._token = token
         self._process = subprocess.Popen(
             [self._folder / "bin/python", "-W", "ignore", PROGRAM, self._endpoint],
             stdin=subprocess.PIPE,
@@ -49,7 +50,7 @@ class GlanceV1:
     def call(self, what: str, /, *args: Any, token: str | None = None, **kwargs: Any) -> Any:
         """Raises Refused."""
         asked = {
-            "token": token,
+            "token": token or self._token,
             "call": what,
             "args": [_sent(value) for value in args],
             "kwargs": {name: _sent(value) for name, value in kwargs.items()},
@@ -65,7 +66,7 @@ class GlanceV1:
 
     def command(self, *arguments: str | Path) -> str:
         """What its command `glance` prints on a terminal; it must succeed."""
-        words = [self._folder / "bin/glance", "--os-image-url", self._endpoint, "--os-auth-token", "a.a.admin"]
+        words = [self._folder / "bin/glance", "--os-image-url", self._endpoint, "--os-auth-token", self._token]
         words += ["--os-image-api-version", "1", *arguments]
         master, slave = pty.openpty()
         with subprocess.Popen(

@@ -2,7 +2,9 @@
 """A program for the environment of python-glanceclient: makes the calls that it reads, one JSON object per line.
 
 `{"token": …, "call": "images.create", "args": […], "kwargs": {…}}` is answered with `{"result": …}`, or with
-`{"error": name of the exception, "text": …}`. A file to read is `{"file": path}`.
+`{"error": name of the exception, "text": …}`.
+A file to read is `{"file": path}`,
+`{"stream": path}` where its size shall not be seen.
 """
 
 import hashlib
@@ -36,7 +38,19 @@ def answer(client, asked):
 
 
 def given(value):
-    return Path(value["file"]).open("rb") if isinstance(value, dict) and "file" in value else value
+    match value:
+        case {"file": path}:
+            return Path(path).open("rb")
+        case {"stream": path}:
+            return Stream(Path(path).open("rb"))
+    return value
+
+
+class Stream:
+    """What can be read, and does not tell how long it is."""
+
+    def __init__(self, opened):
+        self.read = opened.read
 
 
 def plain(value):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server from the Python package index that speaks S3 and keeps everything in memory. It checks no signatures."""
+"""A server from the Python package index that speaks S3 and keeps everything in memory. It checks no signatures unless told to."""
 
 import os
 from pathlib import Path
@@ -23,8 +23,9 @@ class Moto:
         self.port = free_port()
         self.s3_url = f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        settings = os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1", "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "16777216"}
+    def start(self, **more: str) -> None:
+        """`more` are settings of moto. INITIAL_NO_AUTH_ACTION_COUNT makes it check keys after so many requests."""
+        settings = os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1", "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "16777216"} | more
         command = (self._python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port))
         self._processes.start("moto", *command, environ=settings)
         self._processes.await_port(self.port)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real OpenStack Swift on the loopback address: one device, one replica. Its proxy speaks S3, too."""
+"""A real OpenStack Swift on the loopback address: one device, one replica. Its proxy speaks S3, too.
+
+A second proxy on the same rings, whose users are Keystone's, can be started beside it: see KeystoneSwift.
+"""
 
 import os
 import pwd
@@ -8,15 +11,18 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.functional.debian import program
 from tests.servers.environments import environment
+from tests.servers.keystone import Keystone, Project, User
 from tests.servers.processes import START_TIMEOUT, Processes, free_port
 
 VERSION = "2.38.0"
+KEYSTONEMIDDLEWARE = "13.0.1"
 BACKENDS = ("account", "container", "object")
 
 # What `swift-ring-builder NAME.builder create 4 1 0`, `add` and `rebalance` do, for three rings in one process.
@@ -58,19 +64,10 @@ use = egg:swift#{name}
 recon_cache_path = {folder}
 """
 
-# s3api stands before tempauth. The limit of one byte for parts keeps tests of multipart uploads small. Segments of
-# less than 1 MiB would be read at one a second. A Swift server that failed ten times would be left alone for a
-# minute: with one device, tests of failures would end there.
+# s3api stands before tempauth. The limit of one byte for parts keeps tests of multipart uploads small.
 PROXY = """
 [pipeline:main]
 pipeline = catch_errors cache s3api tempauth slo dlo proxy-server
-
-[filter:catch_errors]
-use = egg:swift#catch_errors
-
-[filter:cache]
-use = egg:swift#memcache
-memcache_servers = 127.0.0.1:{memcached_port}
 
 [filter:s3api]
 use = egg:swift#s3api
@@ -80,6 +77,34 @@ min_segment_size = 1
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = {key} .admin
+user_test_secure = {key} .admin https://127.0.0.1:{tls_port}/v1/AUTH_test
+"""
+
+# Without a cache of tokens, a token that is revoked ends at once and not within five minutes. Without tries of its own,
+# the filter says at once that Keystone is away.
+KEYSTONE_PROXY = """
+[pipeline:main]
+pipeline = catch_errors cache authtoken keystoneauth slo dlo proxy-server
+
+[filter:authtoken]
+{authtoken}delay_auth_decision = true
+token_cache_time = -1
+http_request_max_retries = 0
+
+[filter:keystoneauth]
+use = egg:swift#keystoneauth
+operator_roles = {operator}
+"""
+
+# Segments of less than 1 MiB would be read at one a second. A Swift server that failed ten times would be left alone
+# for a minute: with one device, tests of failures would end there.
+INNER = """
+[filter:catch_errors]
+use = egg:swift#catch_errors
+
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:{memcached_port}
 
 [filter:slo]
 use = egg:swift#slo
@@ -99,19 +124,28 @@ class Swift:
     """A running Swift, and what its clients need to know."""
 
     user = "test:tester"  # account "test"; also the S3 access key
+    tls_user = "test:secure"  # the same account, reached by https at `tls_port`, where a test puts what ends TLS
     host = "127.0.0.1"
     region = "us-east-1"  # of S3
 
     def __init__(self, folder: Path) -> None:
         """Install and configure, in an empty folder. Skips the test where that cannot be done."""
         self._memcached = program("memcached", "memcached")
-        self._programs = environment(f"swift-{VERSION}", f"swift=={VERSION}") / "bin"
+        self._programs = (
+            environment(
+                f"swift-{VERSION}-keystonemiddleware-{KEYSTONEMIDDLEWARE}",
+                f"swift=={VERSION}",
+                f"keystonemiddleware=={KEYSTONEMIDDLEWARE}",
+            )
+            / "bin"
+        )
         _need_attributes(folder)
         self._folder = folder
         self._ports = {name: free_port() for name in (*BACKENDS, "proxy", "memcached")}
         self._processes = Processes(folder)
         self.key = f"key-{secrets.token_hex(16)}"  # a mark: nothing that glance says may hold it
         self.port = self._ports["proxy"]
+        self.tls_port = free_port()
         self.auth_url = f"http://{self.host}:{self.port}/auth/v1.0"
         self.s3_url = f"http://{self.host}:{self.port}"
         self.s3_access_key = self.user
@@ -131,12 +165,22 @@ class Swift:
 
     def start_one(self, name: str) -> None:
         """Start the account, container, object or proxy server; wait with await_one."""
-        command = self._programs / f"swift-{name}-server"
+        command = self._programs / f"swift-{name.removeprefix('keystone-')}-server"
         self._processes.start(name, self._programs / "python", command, f"{name}.conf", "--verbose")
 
     def await_one(self, name: str) -> None:
         """Wait until that server listens."""
         self._processes.await_port(self._ports[name])
+
+    def start_keystone_proxy(self, keystone: Keystone, operator: str) -> int:
+        """Start another proxy, where who has the role `operator` on a project of Keystone may do everything in its
+        account; the port of it."""
+        name = "keystone-proxy"
+        self._ports[name] = free_port()
+        self._write(name, KEYSTONE_PROXY + INNER, authtoken=keystone.authtoken, operator=operator)
+        self.start_one(name)
+        self.await_one(name)
+        return self._ports[name]
 
     def stop(self, *names: str) -> None:
         """End the servers of these names, or all."""
@@ -147,21 +191,26 @@ class Swift:
         return self._processes.logs()
 
     def _configure(self) -> None:
-        devices = self._folder / "devices"
-        (devices / "d1").mkdir(parents=True)
+        (self._folder / "devices/d1").mkdir(parents=True)
         (self._folder / "swift.conf").write_text(HASHES)
         ports = [str(self._ports[name]) for name in BACKENDS]
         subprocess.run([self._programs / "python", "-W", "ignore", "-c", RINGS, *ports], cwd=self._folder, check=True)
-        common = {
-            "folder": self._folder,
-            "devices": devices,
-            "user": pwd.getpwuid(os.geteuid()).pw_name,
-            "memcached_port": self._ports["memcached"],
-            "key": self.key,
-        }
-        for name in (*BACKENDS, "proxy"):
-            text = COMMON + (PROXY if name == "proxy" else BACKEND)
-            (self._folder / f"{name}.conf").write_text(text.format(name=name, port=self._ports[name], **common))
+        for name in BACKENDS:
+            self._write(name, BACKEND)
+        self._write("proxy", PROXY + INNER, key=self.key, tls_port=self.tls_port)
+
+    def _write(self, name: str, text: str, **more: object) -> None:
+        """The configuration of a server."""
+        filled = (COMMON + text).format(
+            name=name,
+            port=self._ports[name],
+            folder=self._folder,
+            devices=self._folder / "devices",
+            user=pwd.getpwuid(os.geteuid()).pw_name,
+            memcached_port=self._ports["memcached"],
+            **more,
+        )
+        (self._folder / f"{name}.conf").write_text(filled)
 
     def _await_answer(self) -> None:
         """Until an account is made and listed: that takes the proxy, memcached and the account server."""
@@ -179,6 +228,40 @@ class Swift:
                 self._processes.check()
                 assert time.monotonic() < deadline, f"Swift does not answer: {error}\n{self.logs()}"
             time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class KeystoneSwift:
+    """A Swift whose users are Keystone's, and one of them, who may do everything in the account of a project.
+
+    The catalogue names it in the region `region`; in `closed_region`, it names a port where nobody listens.
+    """
+
+    swift: Swift
+    keystone: Keystone
+    port: int
+    closed_port: int
+    project: Project
+    user: User
+
+    operator = "swiftoperator"
+    region = "north"
+    closed_region = "south"
+
+    @property
+    def url(self) -> str:
+        """The account of the project."""
+        return f"http://127.0.0.1:{self.port}/v1/AUTH_{self.project.id}"
+
+    @classmethod
+    def start(cls, swift: Swift, keystone: Keystone) -> "KeystoneSwift":
+        """Start the proxy, and make it known to Keystone. Both must run; the proxy ends with that Swift."""
+        port, closed = swift.start_keystone_proxy(keystone, cls.operator), free_port()
+        for region, where in ((cls.closed_region, closed), (cls.region, port)):
+            keystone.add_endpoint("object-store", f"http://127.0.0.1:{where}/v1/AUTH_$(project_id)s", region)
+        project, user = keystone.add_project("service"), keystone.add_user("glance")
+        keystone.grant(user, project, cls.operator)
+        return cls(swift, keystone, port, closed, project, user)
 
 
 def _need_attributes(folder: Path) -> None:

@@ -1,97 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One account of a Swift, over HTTP: token, connections, retries, and what a failure means.
+"""One account of a Swift, over HTTP: connections, retries, and another login when a token ends.
 
-python-swiftclient logs in and holds the connections; the few requests of the object API are made here, because
-its functions send a body that they cannot measure in chunks, and put URLs and bodies into their errors.
+python-swiftclient holds the connections; the few requests of the object API are made here, because its functions
+send a body that they cannot measure in chunks, and put URLs and bodies into their errors.
 """
 
 import logging
-import re
-import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-import requests
 import urllib3
 
-from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull
+from glance.core.errors import GlanceError, StoreDown, StoreFull
+from glance.store import reach
+from glance.store.parts import Part
+from glance.store.swift import faults
+from glance.store.swift.faults import AGAIN, NoAnswer
+from glance.store.swift.login import Login, client
 
 LOG = logging.getLogger(__name__)
 
 TRIES = 4  # of a request that may be sent again
 BACKOFF = 0.5  # seconds before the second try; doubles with each further one
-AGAIN = frozenset({408, 422, 429, 498, 499, 500, 502, 503, 504})  # statuses after which another try may help
 CONNECT_TIMEOUT = 10  # seconds
-BLOCK = 256 * 1024  # bytes sent at a time
 IDLE = 16  # connections that are kept for later
-CHATTY = ("swiftclient", "keystoneauth")  # log parts of tokens, and URLs, below WARNING
-
-_TRANSACTION = re.compile(r"[0-9A-Za-z-]{1,80}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """How to get a token. `user` is 'tenant:user'; region and domains are for versions 2 and 3 only."""
-
-    address: str
-    user: str
-    key: str = field(repr=False)
-    version: str = "1"
-    region: str | None = None
-    user_domain: str = "Default"
-    project_domain: str = "Default"
-    cacert: str | None = None
-    insecure: bool = False  # takes any certificate
-    timeout: float = 60  # seconds without an answer
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for what cannot work."""
-        if self.version not in ("1", "2", "3"):
-            raise ValueError("the version of Swift's authentication must be 1, 2 or 3")
-        if urlsplit(self.address).scheme not in ("http", "https"):
-            raise ValueError("Swift's authentication address must be an http:// or https:// URL")
-        if not all(self.user.partition(":")):
-            raise ValueError("Swift's user must be written as tenant:user")
-
-    def __call__(self) -> tuple[str, str]:
-        """The URL of the account, and a token. Raises what the libraries raise."""
-        if self.version == "1":
-            named: dict[str, Any] = {"cacert": self.cacert, "insecure": self.insecure, "timeout": self.timeout}
-        else:
-            named = {"session": self._session(), "os_options": {"region_name": self.region}}
-        url, token = _client().get_auth(self.address, self.user, self.key, auth_version=self.version, **named)
-        if not url or not token:
-            raise StoreDown("the authentication of Swift gave no account")
-        return str(url), str(token)
-
-    def _session(self) -> Any:
-        """A session with Keystone. swiftclient's own way to one is deprecated by the library that it uses."""
-        from keystoneauth1.identity import V2Password, V3Password
-        from keystoneauth1.session import Session
-
-        tenant, _, user = self.user.partition(":")
-        path = "v3" if self.version == "3" else "v2.0"
-        address = self.address.rstrip("/")
-        named: dict[str, Any] = {
-            "auth_url": address if address.endswith(f"/{path}") else f"{address}/{path}",
-            "username": user,
-        }
-        named["password"] = self.key
-        if self.version == "2":
-            auth: Any = V2Password(tenant_name=tenant, **named)
-        else:
-            domains: dict[str, Any] = {
-                "user_domain_name": self.user_domain,
-                "project_domain_name": self.project_domain,
-            }
-            auth = V3Password(project_name=tenant, **domains, **named)
-        verify = not self.insecure and (self.cacert or True)
-        return Session(auth=auth, verify=verify, timeout=self.timeout, redirect=False)
 
 
 class Body:
@@ -108,18 +43,29 @@ class Body:
         return iter(self._blocks)
 
 
+def _views(part: Part) -> Iterator[memoryview]:
+    """What is to be sent. A green socket would copy the rest of bytes each time that it takes a bit of them."""
+    for block in part.blocks:
+        yield memoryview(block)
+        time.sleep(0)  # others want their turn
+
+
+Payload: TypeAlias = bytes | Part | Body  # of a request
+
+
 class Answer:
     """An answer whose body is read by read(), to be closed."""
 
-    def __init__(self, response: Any, done: Callable[[], None]) -> None:
+    def __init__(self, response: Any, where: str, done: Callable[[], None]) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self.where = where  # for an advice to the operator
         self._response = response
         self._done: Callable[[], None] | None = done
 
     def read(self, size: int | None = None, /) -> bytes:
         """At most `size` bytes, b"" at the end. Raises StoreDown."""
-        with _answering():
+        with faults.answering(self.where):
             return bytes(self._response.raw.read(size))
 
     def close(self) -> None:
@@ -142,6 +88,15 @@ class Account:
         self._idle: list[tuple[str, Any]] = []  # connections, each with the URL that it was made for
         if login.insecure:
             LOG.warning("swift store: swift_store_auth_insecure is set: the servers' certificates are NOT checked")
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # which would say so at each request
+
+    def told(self) -> str:
+        """Who is logged in, and where, in words for an operator. To be asked after a request."""
+        login = self._login
+        urls = (login.address, self._access[0]) if self._access else (login.address,)
+        places = dict.fromkeys(reach.address(url) for url in urls)
+        unchecked = ", certificates NOT checked (swift_store_auth_insecure)" if login.insecure else ""
+        return f"{login.user} at {', Swift at '.join(places)}{unchecked}"
 
     def ask(
         self,
@@ -150,7 +105,7 @@ class Account:
         *,
         good: Collection[int],
         headers: Mapping[str, str] | None = None,
-        body: bytes | Body = b"",
+        body: Payload = b"",
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of an answer with one of the `good` statuses. Raises as open() does."""
         answer = self.open(method, path, good=good, headers=headers, body=body)
@@ -166,7 +121,7 @@ class Account:
         *,
         good: Collection[int],
         headers: Mapping[str, str] | None = None,
-        body: bytes | Body = b"",
+        body: Payload = b"",
     ) -> Answer:
         """An answer, its body unread. `path` is what follows the URL of the account, quoted.
 
@@ -185,7 +140,7 @@ class Account:
                 continue
             if answer.status in good:
                 return answer
-            failure = _failure(method, answer)
+            failure = faults.failure(method, answer.status, answer.headers, answer.where)
             answer.close()
             if answer.status not in AGAIN:
                 break
@@ -193,7 +148,7 @@ class Account:
             LOG.error("swift store, %s: %s", method, failure)
         raise failure
 
-    def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes | Body) -> Answer:
+    def _once(self, method: str, path: str, headers: Mapping[str, str], body: Payload) -> Answer:
         """An answer, after another login if the token has ended. Raises NoAnswer, StoreDown."""
         access = self._enter(None)
         answer = self._exchange(access, method, path, headers, body)
@@ -212,30 +167,29 @@ class Account:
         try:
             if self._access is None or self._access == refused:
                 self._access = None
-                with _logging_in(), _answering():
+                with faults.logging_in(self._login.where, self._login.version):
                     self._access = self._login()
             return self._access
         finally:
             self._lock.release()
 
     def _exchange(
-        self, access: tuple[str, str], method: str, path: str, headers: Mapping[str, str], body: bytes | Body
+        self, access: tuple[str, str], method: str, path: str, headers: Mapping[str, str], body: Payload
     ) -> Answer:
         url, token = access
         connection = self._connection(url)
-        if isinstance(body, bytes) and len(body) > BLOCK:
-            # In one piece, a green socket would copy the whole rest of it each time that the socket takes a bit.
-            view = memoryview(body)
-            body = Body((view[at : at + BLOCK] for at in range(0, len(body), BLOCK)), len(body))
+        if isinstance(body, Part):
+            body = Body(_views(body), len(body)) if body else b""
+        where = f"{reach.address(url)} (Swift, as its authentication names it)"
         try:
-            with _answering():
+            with faults.answering(where):
                 response = connection.request(
                     method, f"{urlsplit(url).path.rstrip('/')}{path}", body, {**headers, "X-Auth-Token": token}
                 )
         except BaseException:
             connection.close()
             raise
-        return Answer(response, lambda: self._keep(url, connection))
+        return Answer(response, where, lambda: self._keep(url, connection))
 
     def _keep(self, url: str, connection: Any) -> None:
         if len(self._idle) < IDLE:
@@ -252,93 +206,8 @@ class Account:
             connection.close()
         login = self._login
         limits = (CONNECT_TIMEOUT, login.timeout)
-        connection = _client().HTTPConnection(
+        connection = client().HTTPConnection(
             url, cacert=login.cacert, insecure=login.insecure, timeout=limits, default_user_agent="glance"
         )
         connection.requests_args["allow_redirects"] = False  # a token goes to nobody but Swift
         return connection
-
-
-class NoAnswer(StoreDown):
-    """No answer came, or not all of it. Another try may help."""
-
-
-def _client() -> Any:
-    """The library; imported by those who use it only, and kept from telling secrets."""
-    import swiftclient.client
-
-    for name in CHATTY:
-        logger = logging.getLogger(name)
-        if logger.level < logging.WARNING:  # also when somebody has set it to DEBUG in the meantime
-            logger.setLevel(logging.WARNING)
-    return swiftclient.client
-
-
-def _failure(method: str, answer: Answer) -> GlanceError:
-    """What a bad status means. Nothing of the answer's text is repeated: it may name URLs."""
-    status = answer.status
-    if status == 404:
-        return (
-            StoreDown("Swift's container is missing") if method == "PUT" else BlobMissing("Swift has no such bytes")
-        )
-    if status == 409 and method in ("GET", "HEAD"):
-        return BlobMissing("a segment of the bytes is missing, or is not the one that was stored")
-    if status == 412 and method == "PUT":
-        return Duplicate("the store holds bytes of that name already")
-    if status in (413, 507):
-        return StoreFull("the store has no room for these bytes")
-    if status in (401, 403):
-        return StoreDown("Swift refuses this server's user")
-    transaction = answer.headers.get("X-Trans-Id", "")
-    return StoreDown(f"Swift answered {status}" + (f", {transaction}" if _TRANSACTION.fullmatch(transaction) else ""))
-
-
-@contextmanager
-def _logging_in() -> Iterator[None]:
-    """Any error of a login → StoreDown; NoAnswer where another try may help."""
-    try:
-        yield
-    except GlanceError as error:
-        LOG.error("swift store, login: %s", error)
-        raise
-    except ImportError as error:
-        LOG.error("swift store: the package %s is not installed", error.name)
-        raise StoreDown("this server lacks a package that it needs for Swift") from None
-    except Exception as error:  # swiftclient and keystoneauth have families of their own
-        status = getattr(error, "http_status", None)
-        LOG.error("swift store, login: %s", f"status {status}" if status else _cause(error))
-        if status is None or status in AGAIN:
-            raise NoAnswer("the authentication of Swift does not answer") from None
-        raise StoreDown("Swift refuses this server's user") from None
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Errors of the connection → NoAnswer. What the source of a body raises passes through."""
-    try:
-        yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        cause = _cause(error)
-        kind = StoreDown if isinstance(error, requests.exceptions.SSLError) else NoAnswer
-    else:
-        return
-    # Not from the error: its text has the URL, and a traceback in a log would show it.
-    raise kind(f"Swift does not answer: {cause}")
-
-
-def _cause(error: BaseException) -> str:
-    """What lies at the bottom of an error, in the words of the operating system or of TLS, without URLs."""
-    inner: BaseException | None = error
-    found = type(error).__name__
-    for _ in range(20):
-        if inner is None:
-            break
-        found = type(inner).__name__
-        if isinstance(inner, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {inner.verify_message}"
-        if isinstance(inner, OSError) and isinstance(inner.strerror, str):
-            return f"{found}: {inner.strerror}"
-        reason = getattr(inner, "reason", None)  # urllib3's way to chain, beside Python's
-        nested = [item for item in (reason, *inner.args) if isinstance(item, BaseException)]
-        inner = nested[0] if nested else inner.__cause__ or inner.__context__
-    return found

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from glance.core.errors import GlanceError, StoreDown
-from glance.store.swift.account import Account, Answer, Body
+from glance.store.swift.account import Account, Answer, Payload
 
 LOG = logging.getLogger(__name__)
 
@@ -37,12 +37,17 @@ class Container:
 
     def prepare(self, *, create: bool) -> None:
         """See that the container is there. It gets no ACL: nobody reads it but this server's own user."""
+        if self.exists():
+            return
+        if not create:
+            advice = f"make the container {self.name!r}, or set swift_store_create_container_on_put = True"
+            LOG.error("swift store: %s", advice)
+            raise StoreDown("Swift's container is missing", advice=advice)
+        self._account.ask("PUT", self._path(), good=(201, 202))
+
+    def exists(self) -> bool:
         status, _, _ = self._account.ask("HEAD", self._path(), good=(200, 204, 404))
-        if status == 404 and create:
-            self._account.ask("PUT", self._path(), good=(201, 202))
-        elif status == 404:
-            LOG.error("swift store: make the container %r, or set swift_store_create_container_on_put", self.name)
-            raise StoreDown("Swift's container is missing")
+        return status != 404
 
     def head(self, name: str) -> Mapping[str, str] | None:
         """The headers of an object; None: there is none."""
@@ -53,7 +58,7 @@ class Container:
         """The answer to a GET: 200, 206 or 416. To be closed."""
         return self._account.open("GET", self._path(name), good=(200, 206, 416), headers=headers)
 
-    def put(self, name: str, body: bytes | Body, headers: Mapping[str, str], query: str = "") -> Mapping[str, str]:
+    def put(self, name: str, body: Payload, headers: Mapping[str, str], query: str = "") -> Mapping[str, str]:
         """Write an object or, with the query, a manifest; the headers of the answer."""
         headers = {"Content-Type": "application/octet-stream", **headers}
         _, answered, _ = self._account.ask("PUT", self._path(name, query), good=(201,), headers=headers, body=body)

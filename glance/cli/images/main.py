@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""glance: understand the command line, then load what the command needs."""
+
+import importlib
+import os
+import sys
+from argparse import Namespace
+
+from glance.cli.images.commands import COMMANDS
+from glance.cli.images.parser import USAGE, parse, parser_of, root_parser
+
+
+def main() -> int:
+    options = parse(sys.argv[1:])
+    try:
+        status = _run(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read what we print has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if options.debug:
+            raise
+        print(f"Failed to print: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
+        return 1
+
+
+def _run(options: Namespace) -> int:
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if options.verb is None:  # options alone get the usage, as in 2011
+        print(root_parser().format_help() if len(sys.argv) == 1 or options.help else f"usage: {USAGE}")
+        return 0
+    command = COMMANDS.get(options.verb)
+    if command is None:
+        return _unknown(options.verb)
+    if command.name == "help":
+        return _help(options.command)
+    module, _, function = command.run.partition(":")
+    from glance.cli.images.session import run  # loads requests, which takes a while
+
+    return run(command, getattr(importlib.import_module(f"glance.cli.images.{module}"), function), options)
+
+
+def _help(topic: str | None) -> int:
+    if topic is None:
+        print(f"Which command? One of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 1
+    if topic not in COMMANDS:
+        return _unknown(topic)
+    print(parser_of(COMMANDS[topic]).format_help(), end="")
+    return 0
+
+
+def _unknown(word: str) -> int:
+    print(f"Unknown command: {word}", file=sys.stderr)
+    return 1

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""glance-manage user: who may use glance-api where there is no Keystone (glance/identity/tokens.py)."""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from glance.config import ConfigError, filter_option
+from glance.core.errors import Invalid
+from glance.identity import users
+from glance.identity.users import User, Users
+
+FACTORY = "glance.identity.tokens:filter_factory"
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--users-file", metavar="PATH", help="otherwise the users_file of the configuration")
+    deeds = parser.add_subparsers(required=True, metavar="DEED", title="deeds")
+    add = deeds.add_parser("add", help="add a user with a password, a token, or both")
+    add.add_argument("name")
+    add.add_argument("--tenant", required=True, help="whose images are his, and who pays for them")
+    add.add_argument(
+        "--role", action="append", default=[], metavar="ROLE", help="may be given again; admin may everything"
+    )
+    add.add_argument("--token", action="store_true", help="make a token, print it, and ask for no password")
+    add.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    remove = deeds.add_parser("remove", help="remove a user; his images stay")
+    remove.add_argument("name")
+    listed = deeds.add_parser("list", help="list the users, without what is secret")
+    for deed, run_it in ((add, _add), (remove, _remove), (listed, _list)):
+        deed.set_defaults(deed=run_it)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit status. Raises ConfigError, GlanceError."""
+    deed: Callable[[argparse.Namespace, Path], None] = options.deed
+    try:
+        deed(options, _path(options))
+    except OSError as error:
+        raise Invalid(f"{error.filename}: {error.strerror}") from error
+    return 0
+
+
+def _path(options: argparse.Namespace) -> Path:
+    if options.users_file:
+        return Path(options.users_file).expanduser().absolute()
+    found = None if options.path is None else filter_option(options.path, FACTORY, "users_file")
+    if found is None:
+        raise ConfigError(
+            f"no users_file is configured: name one with --users-file, or in a filter section with "
+            f"paste.filter_factory = {FACTORY}"
+        )
+    return Path(found).expanduser().absolute()
+
+
+def _add(options: argparse.Namespace, path: Path) -> None:
+    known = users.load(path) if path.exists() else Users([])
+    user = User(name=options.name, tenant=options.tenant, roles=tuple(dict.fromkeys(options.role)))
+    known.added(user)  # refused before a secret is asked for
+    token = None
+    if options.token:
+        user, token = users.with_new_token(user)
+    if options.password_stdin or not options.token:
+        user = users.with_password(user, _password(options.password_stdin))
+    users.save(path, known.added(user))
+    print(f"Added {user.name} of tenant {user.tenant} to {path}")
+    if token is not None:
+        print(f"Token, shown this once: {token}")
+
+
+def _remove(options: argparse.Namespace, path: Path) -> None:
+    users.save(path, users.load(path).removed(options.name))
+    print(f"Removed {options.name} from {path}")
+
+
+def _list(options: argparse.Namespace, path: Path) -> None:
+    print(f"{'NAME':<20} {'TENANT':<20} {'ROLES':<20} CREDENTIALS")
+    for user in users.load(path).by_name.values():
+        has = [what for what, secret in (("password", user.password), ("token", user.token)) if secret]
+        print(f"{user.name:<20} {user.tenant:<20} {','.join(user.roles) or '-':<20} {', '.join(has) or '-'}")
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != password:
+        raise Invalid("the two passwords are not the same")
+    return password

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identified callers on real daemons, in each way that etc/examples shows: what is another's is not there."""
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.functional.daemons import Installation
+from tests.functional.test_trouble import wait_for
+from tests.servers.keystone import Keystone
+
+pytestmark = pytest.mark.functional
+
+EXAMPLES = Path(__file__).parents[2] / "etc/examples"
+KEY = "registry-key-mark-8c1d"
+UNKNOWN = "71c675ab-d94f-49cd-a114-e12490b328d9"
+IMAGE = {
+    "x-image-meta-name": "image", "x-image-meta-disk_format": "raw", "x-image-meta-container_format": "bare",
+    "Content-Type": "application/octet-stream",
+}  # fmt: skip
+CALLERS = {  # name → (tenant, roles)
+    "alice": ("a", ("member",)), "bob": ("b", ("member",)), "carol": ("a", ("member", "placer")), "root": ("ops", ("admin",)),
+}  # fmt: skip
+
+Send = Callable[..., requests.Response]
+
+
+def configure(installation: Installation, example: str, *changes: tuple[str, str]) -> None:
+    """The example as it stands, but for what it tells to change, and for places and ports of the test."""
+    text = (EXAMPLES / example).read_text("utf-8")
+    for old, new in (
+        ("registry_key =\n", f"registry_key = {KEY}\npolicy_set_image_location = placer\n"),
+        ("[app:api]\n", f"[app:api]\nbind_host = 127.0.0.1\nbind_port = {installation.api_port}\n"
+            f"registry_port = {installation.registry_port}\nfilesystem_store_datadir = {installation.folder}/images\n"
+            f"http_store_allowed_hosts = 127.0.0.1\n"),
+        ("[app:glance-registry]\n", f"[app:glance-registry]\nbind_port = {installation.registry_port}\n"),
+        *changes,
+    ):  # fmt: skip
+        assert old in text
+        text = text.replace(old, new)
+    installation.config.write_text(text)
+
+
+def tokens(installation: Installation) -> dict[str, dict[str, str]]:
+    """Headers by which callers are known, of users that glance-manage has made."""
+    configure(installation, "tokens.conf")
+    made = {}
+    for name, (tenant, roles) in CALLERS.items():
+        words = [word for role in roles for word in ("--role", role)]
+        done = installation.run("glance-manage", "user", "add", name, "--tenant", tenant, *words, "--token")
+        assert done.returncode == 0, done.stderr
+        made[name] = {"X-Auth-Token": re.search(r"shown this once: (\S+)", done.stdout)[1]}
+    return made
+
+
+def proxy(installation: Installation) -> dict[str, dict[str, str]]:
+    configure(installation, "proxy.conf")
+    return {
+        name: {
+            "X-Identity-Status": "Confirmed",
+            "X-User-Id": name,
+            "X-Project-Id": tenant,
+            "X-Roles": ",".join(roles),
+        }
+        for name, (tenant, roles) in CALLERS.items()
+    }
+
+
+@pytest.fixture(params=["tokens", "proxy", "keystone"])
+def callers(request: pytest.FixtureRequest, installation: Installation) -> dict[str, dict[str, str]]:
+    """Headers by which each caller is known; the daemons run."""
+    if request.param == "keystone":
+        made = keystone_callers(installation, request.getfixturevalue("keystone"))
+    else:
+        made = {"tokens": tokens, "proxy": proxy}[request.param](installation)
+    installation.start()
+    return made
+
+
+def keystone_callers(installation: Installation, keystone: Keystone) -> dict[str, dict[str, str]]:
+    projects = {tenant: keystone.add_project(f"{tenant}-{time.monotonic_ns()}") for tenant, _ in CALLERS.values()}
+    made = {}
+    for name, (tenant, roles) in CALLERS.items():
+        user = keystone.add_user(f"{name}-{time.monotonic_ns()}")
+        keystone.grant(user, projects[tenant], *(role for role in roles if role != "placer"))
+        made[name] = {"X-Auth-Token": keystone.token(user, projects[tenant])}
+    configure_keystone(installation, keystone)
+    return made
+
+
+def configure_keystone(installation: Installation, keystone: Keystone) -> None:
+    text = (EXAMPLES / "keystone.conf").read_text("utf-8")
+    section = re.search(r"paste.filter_factory = keystonemiddleware.*?password =\n", text, re.DOTALL)[0]
+    configure(installation, "keystone.conf", (section, keystone.authtoken))
+
+
+@pytest.fixture
+def send(installation: Installation) -> Send:
+    def send(method: str, path: str, *headers: dict[str, str], data: bytes | None = None) -> requests.Response:
+        merged = {name: value for given in headers for name, value in given.items()}
+        url = f"http://127.0.0.1:{installation.api_port}{path}"
+        return requests.request(method, url, headers=merged, data=data, timeout=20)
+
+    return send
+
+
+def test_what_is_anothers_is_not_there_and_stays(callers: dict[str, dict[str, str]], send: Send) -> None:
+    made = send("POST", "/v1/images", callers["alice"], IMAGE, data=b"of alice")
+    assert made.status_code == 201, made.text
+    path = f"/v1/images/{made.json()['image']['id']}"
+    for method in ("HEAD", "GET", "PUT", "DELETE"):
+        assert send(method, path, callers["bob"]).status_code == 404
+        assert send(method, f"/v1/images/{UNKNOWN}", callers["bob"]).status_code == 404
+    assert send("PUT", f"{path}/members/bob", callers["bob"]).status_code == 404
+    assert send("GET", "/images/1", callers["bob"]).status_code == 404  # the number is no way around
+    assert send("DELETE", "/images/1", callers["bob"]).status_code == 404
+    assert send("GET", "/v1/images?is_public=None", callers["bob"]).json() == {"images": []}
+    assert send("GET", path, callers["alice"]).content == b"of alice"
+    assert send("GET", path, callers["root"]).content == b"of alice"
+    listed = send("GET", "/v1/images/detail", callers["alice"]).json()["images"]
+    assert [image["name"] for image in listed] == ["image"]
+    assert send("PUT", path, callers["alice"], {"x-image-meta-is_public": "True"}).status_code == 403
+    assert send("PUT", path, callers["root"], {"x-image-meta-is_public": "True"}).status_code == 200
+    assert send("GET", path, callers["bob"]).content == b"of alice"
+    assert send("DELETE", path, callers["bob"]).status_code == 403
+    assert send("DELETE", path, callers["alice"]).status_code == 200
+
+
+def test_who_is_not_known_gets_nothing(
+    callers: dict[str, dict[str, str]], send: Send, installation: Installation
+) -> None:
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/images"),
+        ("GET", "/v1/images"),
+        ("POST", "/v1/images"),
+        ("DELETE", "/images/1"),
+    ):
+        answer = send(method, path)
+        assert answer.status_code == 401
+        assert answer.headers.get("X-Openstack-Request-Id", "req-").startswith("req-")  # authtoken gives none
+        assert send(method, path, {"X-Auth-Token": "nonsense"}).status_code == 401
+    assert send("GET", "/healthcheck").status_code == 200
+    assert send("GET", "/versions").status_code == 200
+    assert send("GET", "/", {"Accept": "application/json"}).status_code == 300
+
+
+@pytest.mark.parametrize("lie", [
+    {"X-Roles": "admin"}, {"X-Tenant-Id": "ops", "X-Project-Id": "ops", "X-Roles": "admin", "X-User-Id": "root", "X-Identity-Status": "Confirmed"},
+    {"x_roles": "admin"}, {"X-Glance-Admin": "True", "X-Glance-Registry-Key": KEY}, {"X-ROLES": "admin", "x-identity-status": "Confirmed"},
+], ids=str)  # fmt: skip
+def test_lies_about_oneself_are_not_believed(installation: Installation, send: Send, lie: dict[str, str]) -> None:
+    known = tokens(installation)
+    installation.start()
+    made = send("POST", "/v1/images", known["alice"], IMAGE, data=b"of alice").json()["image"]
+    path = f"/v1/images/{made['id']}"
+    assert send("GET", path, lie).status_code == 401
+    assert send("GET", path, known["bob"], lie).status_code == 404
+
+
+def test_two_headers_are_not_two_roles(installation: Installation) -> None:
+    """A client behind the proxy adds a header of its own: what arrives joined is no role that anybody has."""
+    proxy(installation)
+    installation.start()
+    head = (
+        b"POST /v1/images HTTP/1.1\r\nHost: x\r\nX-Identity-Status: Confirmed\r\nX-Project-Id: a\r\nX-Identity-Status: Confirmed\r\n"
+        b"X-Roles: member\r\nX-Roles: admin\r\nx-image-meta-is_public: True\r\nConnection: close\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", installation.api_port), timeout=10) as sock:
+        sock.sendall(head)
+        assert sock.recv(65_536).split(b" ")[1] in (b"400", b"401", b"403")
+
+
+def test_the_proxy_is_believed_at_its_address_alone(installation: Installation, send: Send) -> None:
+    known = proxy(installation)
+    text = installation.config.read_text().replace("addresses = 127.0.0.1", "addresses = 10.0.0.1, 192.168.0.0/16")
+    installation.config.write_text(text)
+    installation.start()
+    assert send("GET", "/v1/images", known["root"]).status_code == 401
+
+
+def test_the_registry_answers_who_has_its_key(callers: dict[str, dict[str, str]], installation: Installation) -> None:
+    url = f"http://127.0.0.1:{installation.registry_port}"
+    lies = {"X-Glance-Admin": "True", "X-Roles": "admin", "X-Tenant-Id": "ops"}
+    for path in ("/records", "/images", "/images/detail", "/", f"/records/{UNKNOWN}"):
+        for headers in ({}, lies, {**lies, "X-Glance-Registry-Key": "wrong"}, {**lies, **callers["root"]}):
+            assert requests.get(url + path, headers=headers, timeout=10).status_code == 401
+    assert requests.get(f"{url}/records", headers={"X-Glance-Registry-Key": KEY}, timeout=10).status_code == 200
+
+
+def test_without_the_key_identity_does_not_start(installation: Installation) -> None:
+    (installation.folder / "users.json").write_text('{"version": 1, "users": []}')
+    configure(installation, "tokens.conf", (f"registry_key = {KEY}\n", "registry_key =\n"))
+    started = installation.control("api", "start")
+    assert started.returncode == 1
+    assert re.search(r"set registry_key in \[DEFAULT\], for example to \S{32}", started.stdout + started.stderr)
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ("user_file = x", "did you mean users_file"), ("users_file = /nonsense", "/nonsense: No such file"), ("", "needs a users_file"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_filter_is_told_at_start(installation: Installation, change: str, told: str) -> None:
+    configure(installation, "tokens.conf", ("users_file = %(here)s/users.json", change))
+    started = installation.control("api", "start")
+    assert started.returncode == 1
+    assert told in started.stdout + started.stderr
+
+
+@pytest.mark.parametrize(("options", "warned"), [
+    ("bind_host = 0.0.0.0", True), ("bind_host = 127.0.0.1", False), ("bind_host = ::1", False),
+])  # fmt: skip
+def test_a_door_that_is_open_to_all_is_told_once(installation: Installation, options: str, warned: bool) -> None:
+    text = installation.config.read_text()
+    installation.config.write_text(text.replace("bind_host = 127.0.0.1\nbind_port", f"{options}\nbind_port", 1))
+    installation.start("api")
+    log = (installation.folder / "log" / "glance-api.log").read_text()
+    assert log.count("no filter identifies callers") == warned
+
+
+# Users of a file
+
+
+def test_passwords_are_taken_too(installation: Installation, send: Send) -> None:
+    configure(installation, "tokens.conf")
+    add = ("glance-manage", "user", "add", "dora", "--tenant", "d", "--password-stdin")
+    assert installation.run(*add, stdin="geheim-ünï-漢\n".encode()).returncode == 0
+    installation.start()
+    url = f"http://127.0.0.1:{installation.api_port}/v1/images"
+    right = "geheim-ünï-漢".encode()
+    for _ in range(3):
+        assert requests.get(url, auth=(b"dora", right), timeout=10).status_code == 200
+    for auth in ((b"dora", b"wrong"), (b"nobody", right), (b"dora", b""), (b"", right)):
+        answer = requests.get(url, auth=auth, timeout=10)
+        assert (answer.status_code, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic")
+    for header in ("Basic", "Basic ???", "Basic ZG9yYQ==", "Bearer x", "basic " + "A" * 5000):
+        assert send("GET", "/v1/images", {"Authorization": header}).status_code == 401
+
+
+def test_users_come_and_go_while_the_daemon_runs(installation: Installation, send: Send) -> None:
+    known = tokens(installation)
+    installation.start()
+    assert send("GET", "/v1/images", known["bob"]).status_code == 200
+    assert installation.run("glance-manage", "user", "remove", "bob").returncode == 0
+    wait_for(lambda: send("GET", "/v1/images", known["bob"]).status_code == 401)
+    assert send("GET", "/v1/images", known["alice"]).status_code == 200
+    (installation.folder / "users.json").chmod(0o644)
+    (installation.folder / "users.json").touch()
+    time.sleep(1.5)
+    assert send("GET", "/v1/images", known["alice"]).status_code == 200
+    assert "others may read it" in installation.logs()
+
+
+def test_the_command_for_users(installation: Installation) -> None:
+    known = tokens(installation)
+    listed = installation.run("glance-manage", "user", "list")
+    assert listed.stdout.splitlines()[0].split() == ["NAME", "TENANT", "ROLES", "CREDENTIALS"]
+    assert ["carol", "a", "member,placer", "token"] in [line.split() for line in listed.stdout.splitlines()]
+    kept = (installation.folder / "users.json").read_text()
+    for headers in known.values():
+        assert headers["X-Auth-Token"] not in kept + listed.stdout
+    assert (installation.folder / "users.json").stat().st_mode & 0o777 == 0o600
+    for arguments, told in (
+        (("add", "bob", "--tenant", "b", "--token"), "there is a user 'bob' already"), (("remove", "nobody"), "no user 'nobody'"),
+        (("add", "a:b", "--tenant", "b", "--token"), "colon"), (("add", "x", "--tenant", "", "--token"), "1 to 255"),
+        (("add", "x", "--tenant", "t", "--password-stdin"), "at least 8"),
+    ):  # fmt: skip
+        done = installation.run("glance-manage", "user", *arguments, stdin=b"short\n")
+        assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+
+
+# Keystone
+
+
+def test_tokens_of_keystone_end(installation: Installation, keystone: Keystone, send: Send) -> None:
+    project, user = keystone.add_project("ending"), keystone.add_user("ending")
+    keystone.grant(user, project, "member")
+    short = {"X-Auth-Token": keystone.short_token(user, project, 4)}
+    revoked = {"X-Auth-Token": keystone.token(user, project)}
+    keystone.revoke(revoked["X-Auth-Token"])
+    configure_keystone(installation, keystone)
+    installation.start()
+    assert send("GET", "/v1/images", revoked).status_code == 401
+    wait_for(lambda: send("GET", "/v1/images", short).status_code == 401, 20)
+
+
+def test_a_keystone_that_is_away_is_told_in_time(installation: Installation, keystone: Keystone, send: Send) -> None:
+    gone = re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1:1", keystone.authtoken)
+    configure_keystone(installation, keystone)
+    installation.config.write_text(installation.config.read_text().replace(keystone.authtoken, gone))
+    installation.start()
+    assert send("GET", "/v1/images", {"X-Auth-Token": "x" * 200}).status_code == 503
+    assert send("GET", "/healthcheck").status_code == 200
+
+
+def test_the_filter_alone_believes_nobody(installation: Installation, keystone: Keystone, send: Send) -> None:
+    configure_keystone(installation, keystone)
+    text = installation.config.read_text().replace("pipeline = authtoken keystone api", "pipeline = keystone api")
+    installation.config.write_text(text)
+    installation.start()
+    headers = {"X-Identity-Status": "Confirmed", "X-Project-Id": "a", "X-Roles": "admin", "keystone.token_auth": "x"}
+    assert send("GET", "/v1/images", headers).status_code == 401
+
+
+# Secrets
+
+
+def test_no_secret_is_in_a_log(callers: dict[str, dict[str, str]], installation: Installation, send: Send) -> None:
+    assert installation.control("--debug", "all", "restart").returncode == 0
+    for headers in callers.values():
+        send("GET", "/v1/images", headers)
+        send("POST", "/v1/images", headers, IMAGE, data=b"x")
+    logs = installation.logs()
+    assert KEY not in logs
+    for headers in callers.values():
+        if "X-Auth-Token" in headers:
+            assert headers["X-Auth-Token"] not in logs
+
+
+@pytest.fixture
+def installation(installation: Installation) -> Iterator[Installation]:
+    installation.environ["PYTHONWARNINGS"] = "ignore"
+    yield installation
