@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The classic API under servers that are not ours: what it needs of a server is PEP 3333 and no more."""
+"""Our APIs under servers that are not ours: what they need of a server is PEP 3333 and no more."""
 
 import http.client
 import json
@@ -191,3 +191,26 @@ def test_delete(ask, tmp_path):
     assert ask("DELETE", "/images/1")[0] == 200
     assert files(tmp_path) == []
     assert ask("GET", "/images/1")[0] == 404
+
+
+def test_v1(ask, tmp_path):
+    meta = {name: value for name, value in META.items() if name != "X-Image-Meta-Type"}
+    meta |= {"X-Image-Meta-Disk-Format": "raw", "X-Image-Meta-Container-Format": "bare"}
+    status, headers, body = ask("POST", "/v1/images", DATA, meta)
+    image = json.loads(body)["image"]
+    assert (status, image["status"], image["name"], image["is_public"]) == (201, "active", "Bücher 漢字", True)
+    path = f"/v1/images/{image['id']}"
+    assert headers["Location"].endswith(path)
+    assert [item["id"] for item in json.loads(ask("GET", "/v1/images")[2])["images"]] == [image["id"]]
+    status, headers, body = ask("HEAD", path)
+    assert (status, headers["Content-Length"], headers["X-Image-Meta-Size"], body) == (200, "0", str(len(DATA)), b"")
+    assert headers["X-Image-Meta-Name"].encode("latin-1").decode() == "Bücher 漢字"
+    status, headers, body = ask("GET", path)
+    assert (status, headers["Content-Type"], body) == (200, "application/octet-stream", DATA)
+    status, headers, body = ask("PUT", f"{path}/members/b")
+    assert (status, headers.get("Content-Type"), body) == (204, None, b"")
+    status, headers, _ = ask("PATCH", path)
+    assert (status, headers["Allow"]) == (405, "GET, HEAD, PUT, DELETE")
+    assert ask("GET", "/v9/images")[0] == 300
+    assert ask("DELETE", path)[0] == 200
+    assert files(tmp_path) == []
