@@ -19,6 +19,7 @@ from glance.client.connection import Connection, Fields, NotGlance
 from glance.client.download import Download
 from glance.core.errors import Invalid
 from glance.wire import v1
+from glance.wire.native import to_wire
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -205,7 +206,7 @@ def _identity(token: str | None, user: tuple[str, str] | None) -> dict[str, str]
 
 
 def _source(copy_from: str | None) -> dict[str, str]:
-    return {} if copy_from is None else {"X-Glance-Api-Copy-From": v1.to_wire(copy_from)}
+    return {} if copy_from is None else {"X-Glance-Api-Copy-From": to_wire(copy_from)}
 
 
 def _headers(fields: Mapping[str, object]) -> dict[str, str]:

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image ↔ the record of the Images API v1: `x-image-meta-*` headers in both directions, and JSON in answers.
 
-Header names are folded: lower case, "-" and "_" are the same. A value is UTF-8 on the wire; WSGI and http.client
-show its bytes as Latin-1 characters, and those "native" strings are what goes in and out here.
+Header names are folded: lower case, "-" and "_" are the same. Strings are native ones (wire/native.py).
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -14,9 +12,8 @@ from urllib.parse import unquote_to_bytes
 from glance.core import values
 from glance.core.errors import Invalid
 from glance.core.image import CONTAINER_FORMATS, DISK_FORMATS, UNSET, Image, ImageChange, Unset, Visibility
+from glance.wire.native import PREFIX, PROPERTY_PREFIX, from_wire, is_token, spelled, to_wire
 
-PREFIX = "x-image-meta-"
-PROPERTY_PREFIX = "x-image-meta-property-"
 KNOWN = frozenset({
     "location", "size", "is_public", "disk_format", "container_format", "name", "status", "copy_from", "uri",
     "checksum", "created_at", "updated_at", "deleted_at", "min_ram", "min_disk", "owner", "store", "id", "protected",
@@ -25,9 +22,6 @@ KNOWN = frozenset({
 TRUE_WORDS = frozenset({"t", "true", "on", "y", "yes", "1"})
 AMAZON = ("aki", "ari", "ami")  # formats that are disk and container format at once
 MAX_CHECKSUM = 32  # characters
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 §5.6.2
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Texts = dict[str, str | None]
 
@@ -70,12 +64,12 @@ def headers_of(record: Mapping[str, object]) -> dict[str, str]:
     headers = {}
     for field, value in record.items():
         if value is not None and field != "properties":
-            headers[_spelled(PREFIX + field)] = to_wire(str(value))
+            headers[spelled(PREFIX + field)] = to_wire(str(value))
     properties = record.get("properties")
     if isinstance(properties, Mapping):
         for key, value in properties.items():
-            if _TOKEN.fullmatch(key) and value is not None:
-                headers[_spelled(PROPERTY_PREFIX + key.lower())] = to_wire(str(value))
+            if is_token(key) and value is not None:
+                headers[spelled(PROPERTY_PREFIX + key.lower())] = to_wire(str(value))
     return headers
 
 
@@ -117,12 +111,10 @@ def texts_of(headers: Iterable[tuple[str, str]], *, encoded: bool = False) -> tu
 
 
 def text_of(name: str, value: str, *, encoded: bool = False) -> str:
-    """The text of a header's value, a native string. Raises Invalid when it is not UTF-8."""
-    try:
-        data = value.encode("latin-1")
-        return (unquote_to_bytes(data) if encoded else data).decode("utf-8")
-    except UnicodeError:
-        raise Invalid(f"header {values.shown(name)} must be UTF-8") from None
+    """The text of a header's value. Raises Invalid when it is not UTF-8."""
+    return from_wire(
+        name, unquote_to_bytes(value.encode("latin-1", "replace")).decode("latin-1") if encoded else value
+    )
 
 
 def is_true(text: str | None) -> bool:
@@ -131,7 +123,7 @@ def is_true(text: str | None) -> bool:
 
 def is_spellable(key: str) -> bool:
     """Whether a property's name comes back through headers as it is."""
-    return _TOKEN.fullmatch(key) is not None and _key(_folded(key)) == key
+    return is_token(key) and _key(_folded(key)) == key
 
 
 def draft_from(fields: Texts, properties: Texts, *, owner: str | None) -> Image:
@@ -188,14 +180,7 @@ def check_formats(image: Image) -> None:
         ("container", image.container_format, CONTAINER_FORMATS),
     ):
         if found is None:
-            raise Invalid(
-                f"Invalid {word} format {found!r} for an image with bytes: expected one of {', '.join(known)}"
-            )
-
-
-def to_wire(text: str) -> str:
-    """Native string of a value; line ends and other controls, which would end the header, become spaces."""
-    return _CONTROL.sub(" ", text).encode("utf-8", "replace").decode("latin-1")
+            raise Invalid(f"Invalid {word} format 'None' for an image with bytes: expected one of {', '.join(known)}")
 
 
 def _folded(name: str) -> str:
@@ -204,10 +189,6 @@ def _folded(name: str) -> str:
 
 def _key(folded: str) -> str:
     return folded.replace("-", "_")
-
-
-def _spelled(name: str) -> str:
-    return "-".join(part.capitalize() for part in name.split("-"))
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -210,7 +210,7 @@ def test_what_is_deleted_is_gone(client, users, data):
 def test_what_is_wrong_is_told(client, data):
     with pytest.raises(Refused, match="Invalid disk format 'zzz'"):
         client.call("images.create", name="x", disk_format="zzz", container_format="bare")
-    with pytest.raises(Refused, match="Invalid disk format None"):
+    with pytest.raises(Refused, match="Invalid disk format 'None'"):
         client.call("images.create", name="x", data=data)
     with pytest.raises(Refused, match="checksum"):
         client.call("images.create", name="x", data=data, checksum="0" * 32, **FORMATS)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text ↔ what stands in a header.
+
+A header value is UTF-8 on the wire; WSGI and http.client show its bytes as Latin-1 characters, and such a string is
+"native". Names of headers are spelled with capitals, as they always were, and keep their underscores.
+"""
+
+import re
+
+from glance.core import values
+from glance.core.errors import Invalid
+
+PREFIX = "x-image-meta-"
+PROPERTY_PREFIX = "x-image-meta-property-"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 §5.6.2
+
+
+def is_token(key: str) -> bool:
+    """Whether a key can be a part of a header's name."""
+    return _TOKEN.fullmatch(key) is not None
+
+
+def spelled(name: str) -> str:
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+def to_wire(text: str) -> str:
+    """Native string of a value; line ends and other controls, which would end the header, become spaces."""
+    return _CONTROL.sub(" ", text).encode("utf-8", "replace").decode("latin-1")
+
+
+def from_wire(name: str, value: str) -> str:
+    """Raises Invalid when the value of this header is not UTF-8."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        raise Invalid(f"header {name} must be UTF-8, not {values.shown(value)}") from None
