@@ -154,7 +154,7 @@ class ApiConfig(DaemonConfig):
     s3_store_create_bucket_on_put: bool = _option(False, "Make the bucket if it is not there.")
     s3_store_large_object_size: int = _option(100, "MiB from which on images are sent to S3 in parts.", least=1)
     s3_store_large_object_chunk_size: int = _option(
-        10, "MiB of such a part; four of one image are sent at a time.", least=5
+        10, "MiB of such a part; as many as four of one image are held in memory.", least=5
     )
     s3_store_region_name: str = _option("", "Region of the S3 service, if it has some.")
     s3_store_bucket_url_format: str = _option(
@@ -186,7 +186,7 @@ class ApiConfig(DaemonConfig):
         5120, "MiB from which on images are sent to Swift in segments.", least=1
     )
     swift_store_large_object_chunk_size: int = _option(
-        200, "MiB of such a segment; as many as four of one image are held in memory.", least=1
+        32, "MiB of such a segment; as many as four of one image are held in memory.", least=1
     )
     swift_store_region: str = _option(
         "", "Region of Swift, for authentication 2 and 3; empty: the first one in the service catalogue."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from webob import Request, Response
 
-from glance.wsgi.negotiate import MEDIA_TYPE, wants_versions
+from glance.wsgi.negotiate import asked_version, wants_versions
 from glance.wsgi.send import json_answer
 
 if TYPE_CHECKING:
@@ -49,18 +49,19 @@ class Versions:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         first, slash, rest = path.lstrip("/").partition("/")
-        accepted = MEDIA_TYPE.fullmatch(environ.get("HTTP_ACCEPT", "").strip())
+        accepted = asked_version(environ.get("HTTP_ACCEPT", ""))
         if first in self._prefixes:
-            if not slash:
-                response = Response(status=302, location=f"/{self._prefixes[first]}/")
-                return response(environ, start_response)
+            if not slash and environ["REQUEST_METHOD"] in ("GET", "HEAD"):  # clients repeat others as a GET
+                query = environ.get("QUERY_STRING")
+                location = f"/{self._prefixes[first]}/" + (f"?{query}" if query else "")
+                return Response(status=302, location=location)(environ, start_response)
             return self._pass(environ, start_response, self._prefixes[first], first, "/" + rest)
         if _VERSION.fullmatch(first):
             return self._document(environ, 300)(environ, start_response)
         if first == "versions":
             return self._document(environ, 200)(environ, start_response)
         if accepted is not None:
-            prefix = self._prefixes.get(accepted[2]) if accepted[1] == "images" else None
+            prefix = self._prefixes.get(accepted[2].lower()) if accepted[1].lower() == "images" else None
             if prefix is None:
                 return self._document(environ, 300)(environ, start_response)
             if first:

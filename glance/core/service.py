@@ -25,7 +25,7 @@ from glance.core.errors import (
     RangeNotSatisfiable,
     UnknownStore,
 )
-from glance.core.image import Image, ImageChange, Member, MemberStatus, Span, Status
+from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, Span, Status
 from glance.core.leases import LEASE
 from glance.core.listing import every
 from glance.core.policy import Action, Policy
@@ -62,7 +62,8 @@ class ImageService:
         self._wake = wake
 
     def reserve(self, ctx: Context, draft: Image) -> Image:
-        """Make the record of an image whose bytes come later. Raises Duplicate, Invalid."""
+        """Make the record of an image whose bytes come later. Raises Duplicate, Invalid, AnnouncedTooLarge."""
+        self.transfers.check(draft.size)
         return self._registry.add(ctx, replace(draft, status=Status.QUEUED, locations=()))
 
     def upload(
@@ -191,7 +192,10 @@ class ImageService:
         return blob
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:
-        """Change the image; with `expect`, only while it has that status. Raises NotFound, WrongState."""
+        """Change the image; with `expect`, only while it has that status. Raises NotFound, WrongState,
+        AnnouncedTooLarge."""
+        if change.size is not UNSET:
+            self.transfers.check(change.size)
         return self._registry.update(ctx, image_id, change, expect=expect)
 
     def delete(self, ctx: Context, image_id: str) -> None:

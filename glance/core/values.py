@@ -66,6 +66,14 @@ def line_of(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)[:MAX_TEXT]
 
 
+def tenant(field: str, value: object) -> str:
+    """The name of a tenant, which must be able to stand in a path."""
+    found = line(field, value, least=1)
+    if "/" in found or not found.strip("."):
+        raise Invalid(f"{field} must be a name without '/', and not of dots alone, as {shown(value)} is")
+    return found
+
+
 def text(field: str, value: object, *, most: int, least: int = 0) -> str:
     """Unicode without lone surrogates."""
     if not isinstance(value, str):

@@ -44,8 +44,11 @@ class StoreSet:
     def external(self, location: str) -> ExternalStore:
         store = self._external.get(location.partition("://")[0])
         if store is None:
+            name = location.partition(":")[0].strip().lower()
             schemes = " or ".join(f"{scheme}://" for scheme in sorted(self._external)) or "no"
-            raise Invalid(f"a location must be a URL with {schemes}")
+            raise Invalid(
+                f"External sourcing not supported for store {shown(name)}: a location must be a URL with {schemes}"
+            )
         return store
 
     def keeping(self, location: str) -> Store | None:

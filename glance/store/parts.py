@@ -5,18 +5,19 @@ A part is held in memory until it is sent, so that it can be sent again when a c
 held is bounded twice: for one object by `parallel` parts, for the whole process by Buffers.
 
     with Parts(source, size=size, part_size=..., parallel=..., buffers=self._buffers) as parts:
-        data = parts.whole()
-        if data is not None:
-            ...                                   # small: one request, `data` may be sent again and again
+        part = parts.whole()
+        if part is not None:
+            ...                                   # small: one request, `part` may be sent again and again
         else:
-            results = parts.send(send_one)        # send_one(number, data) → result, called in several threads
+            results = parts.send(send_one)        # send_one(number, part) → result, called in several threads
 
 Threads are those of `threading`: green ones where the server has made the standard library green.
 """
 
+import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -25,10 +26,40 @@ from glance.core.ports import Source
 
 R = TypeVar("R")
 
-BLOCK = 256 * 1024  # bytes read from the source at a time
 MIB = 1024 * 1024
+BLOCK = MIB  # bytes read from the source, hashed and sent at a time
+HELD = 256 * MIB  # bytes that the parts of all uploads of one store may have in memory
 MOST_PARTS = 10_000  # of one object: S3's limit
 GROWTH = 1_250  # of unknown size: a part has at least this fraction of the bytes before it; see part_size()
+
+
+class Part:
+    """Bytes that are held until they are sent, in the blocks in which they came.
+
+    They are never joined: that would copy all of them at once, and every green thread would have to wait for it.
+    """
+
+    def __init__(self, blocks: Iterable[bytes] = ()) -> None:
+        self.blocks = list(blocks)
+        self._size = sum(map(len, self.blocks))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, block: bytes) -> None:
+        self.blocks.append(block)
+        self._size += len(block)
+
+    def digest(self, algorithm: str) -> str:
+        """In hex. This takes its time: to be called where it holds up nobody."""
+        digest = hashlib.new(algorithm, usedforsecurity=False)
+        for block in self.blocks:
+            digest.update(block)
+        return digest.hexdigest()
+
+    def forget(self) -> None:
+        """Free the memory, whoever still knows this part. It cannot be sent any more: it is too short then."""
+        self.blocks.clear()
 
 
 class Buffers:
@@ -38,6 +69,11 @@ class Buffers:
     here has a part that is not on its way: sends end by their time limits and need nothing from here, so there
     is no deadlock; a client that stops sending holds one part. A part larger than the limit is let in alone.
     """
+
+    @classmethod
+    def of(cls, part_size: int) -> Self:
+        """Those of a store: HELD bytes, or two parts if these are larger, so that one is read while one is sent."""
+        return cls(max(HELD, 2 * part_size))
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -95,7 +131,7 @@ class Parts:
         self._buffers = buffers
         self._cut = 0  # bytes of the parts that are read
         self._ahead = b""  # what was read to see whether more comes
-        self._first: bytes | None = None
+        self._first: Part | None = None
         self._reserved = 0  # bytes for the part that is being read, or was read and is not on its way
         self._sending: list[int] = []  # bytes reserved for each part that is on its way
         self._changed = threading.Condition(threading.Lock())
@@ -110,18 +146,18 @@ class Parts:
         self._first = None
         self._give_back()
 
-    def whole(self, limit: int | None = None) -> bytes | None:
+    def whole(self, limit: int | None = None) -> Part | None:
         """The whole object, if it fits into one part (and into `limit` bytes); None: it must be sent in parts.
 
         Comes before send(). The bytes are held until the end of `with`. Raises what the source raises.
         """
-        self._first = self._read()
+        self._first = self._read(self._size)
         if len(self._first) == self._reserved:
             self._ahead = self._source.read(1)
         return self._first if not self._ahead and (limit is None or len(self._first) <= limit) else None
 
-    def send(self, send: Callable[[int, bytes], R]) -> list[R]:
-        """Read to the end of the source and send every part; what send(number, data) returned, in order.
+    def send(self, send: Callable[[int, Part], R]) -> list[R]:
+        """Read to the end of the source and send every part; what send(number, part) returned, in order.
 
         Numbers count from 1; of an empty source there is no part. `send` is called in a thread of its own for
         each part. On the first error, of the source or of a part, no other part is begun, those on their way
@@ -130,12 +166,12 @@ class Parts:
         results: dict[int, R] = {}
         number = 0
         try:
-            while data := self._next():
+            while part := self._next():
                 number += 1
                 if number > MOST_PARTS:
                     raise TooLarge(f"{self._cut} bytes came, and {MOST_PARTS} parts do not hold them")
-                self._start(send, number, data, results)
-                del data  # it belongs to its thread now
+                self._start(send, number, part, results)
+                del part  # it belongs to its thread now
         except Exception as error:
             self._fail(error)
         finally:
@@ -146,51 +182,51 @@ class Parts:
             self._error = None  # its traceback holds us and a part: no circle may keep them in memory
         return [results[at] for at in sorted(results)]
 
-    def _next(self) -> bytes:
-        """The next part; b"" at the end. Raises what a part on its way has raised."""
+    def _next(self) -> Part:
+        """The next part; an empty one at the end. Raises what a part on its way has raised."""
         if self._first is not None:
-            data, self._first = self._first, None
+            part, self._first = self._first, None
         else:
-            data = self._read()
-        if not data:
+            part = self._read()
+        if not part:
             self._give_back()
-        return data
+        return part
 
-    def _read(self) -> bytes:
-        """Wait until a part may be held, then read it."""
+    def _read(self, most: int | None = None) -> Part:
+        """Wait until a part, of at most `most` bytes if that is not 0, may be held, then read it."""
         size = part_size(self._base, self._size, self._cut)
+        size = min(size, most or size)
         self._wait(self._parallel - 1, self._parallel * self._base - size)
         self._check()
         self._buffers.reserve(size)
         self._reserved = size
-        blocks, self._ahead = [self._ahead], b""
-        left = size - len(blocks[0])
-        while left and (block := self._source.read(min(left, BLOCK))):
-            blocks.append(block)
-            left -= len(block)
+        part, self._ahead = Part([self._ahead] if self._ahead else []), b""
+        while len(part) < size and (block := self._source.read(min(size - len(part), BLOCK))):
+            part.add(block)
             self._check()
-        self._cut += size - left
-        return b"".join(blocks)
+        self._cut += len(part)
+        return part
 
-    def _start(self, send: Callable[[int, bytes], R], number: int, data: bytes, results: dict[int, R]) -> None:
+    def _start(self, send: Callable[[int, Part], R], number: int, part: Part, results: dict[int, R]) -> None:
         """Hand the part, and what is reserved for it, to a thread."""
         reserved, self._reserved = self._reserved, 0
 
         def end() -> None:
+            part.forget()
             self._buffers.release(reserved)
             with self._changed:
                 self._sending.remove(reserved)
                 self._changed.notify_all()
 
-        def run(data: bytes) -> None:
+        def run() -> None:
             try:
-                results[number] = send(number, data)
+                results[number] = send(number, part)
             except BaseException as error:
                 self._fail(error)
             finally:
                 end()
 
-        thread = threading.Thread(target=run, args=(data,), name=f"part-{number}", daemon=True)
+        thread = threading.Thread(target=run, name=f"part-{number}", daemon=True)
         with self._changed:
             self._sending.append(reserved)
         try:

@@ -19,7 +19,7 @@ from glance.core.errors import BlobMissing, Duplicate, StoreDown
 from glance.core.ports import Source, Threads
 from glance.store import s3client
 from glance.store.blob import StreamBlob
-from glance.store.parts import MIB, Buffers, Parts
+from glance.store.parts import MIB, Buffers, Part, Parts
 from glance.store.s3client import DEFAULT_REGION, Account, code_of
 
 LOG = logging.getLogger(__name__)
@@ -62,7 +62,6 @@ class S3Store:
         bucket_url_format: str = "auto",
         cacert: str | None = None,
         parallel: int = 4,
-        buffered: int = 32,
         read_timeout: float = 60,
     ) -> None:
         if not _BUCKET.fullmatch(bucket):
@@ -77,7 +76,7 @@ class S3Store:
         self._largest_whole = large_object_size * MIB
         self._part_size = large_object_chunk_size * MIB
         self._parallel = parallel
-        self._buffers = Buffers(buffered * self._part_size)
+        self._buffers = Buffers.of(self._part_size)
         self._connecting = threading.Lock()
         self._client: Any = None
 
@@ -119,9 +118,9 @@ class S3Store:
         parts = Parts(source, size=size, part_size=self._part_size, parallel=self._parallel, buffers=self._buffers)
         with self._translated("write"), parts:
             upload = _Upload(self._connected(), self._bucket, name, source.threads)
-            data = parts.whole(self._largest_whole)
-            if data is not None:
-                self._in_bucket(lambda: upload.send_whole(data))
+            part = parts.whole(self._largest_whole)
+            if part is not None:
+                self._in_bucket(lambda: upload.send_whole(part))
             else:
                 upload.send_parts(parts, self._in_bucket(upload.begin))
         return self.location_of(name)
@@ -217,12 +216,12 @@ class _Upload:
         self._threads = threads
         self._mark = secrets.token_hex(16)
 
-    def send_whole(self, data: bytes) -> None:
+    def send_whole(self, part: Part) -> None:
         """All in one request, of which S3 keeps all or nothing."""
-        sha256 = s3client.sha256_of(data, self._threads)
+        sha256 = s3client.sha256_of(part, self._threads)
         self._commit(
             lambda **condition: self._client.put_object(
-                **self._place, **condition, Body=s3client.Body(data, sha256), Metadata={MARK: self._mark}
+                **self._place, **condition, Body=s3client.Body(part, sha256), Metadata={MARK: self._mark}
             )
         )
 
@@ -242,8 +241,8 @@ class _Upload:
     def send_parts(self, parts: Parts, upload_id: str) -> None:
         upload = self._place | {"UploadId": upload_id}
 
-        def send(number: int, data: bytes) -> dict[str, object]:
-            body = s3client.Body(data, s3client.sha256_of(data, self._threads))
+        def send(number: int, part: Part) -> dict[str, object]:
+            body = s3client.Body(part, s3client.sha256_of(part, self._threads))
             answer = self._client.upload_part(**upload, PartNumber=number, Body=body)
             return {"PartNumber": number, "ETag": answer["ETag"]}
 

@@ -5,23 +5,24 @@ botocore is imported at the first use: that and making a client take some tenths
 """
 
 import hashlib
-import io
 import logging
 import os
 import re
 import time
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull, TooLarge
 from glance.core.ports import Threads
 from glance.store import reach
+from glance.store.parts import Part
 
 CONNECT_TIMEOUT = 5  # seconds
 ATTEMPTS = 4  # of one request: after 5xx, "slow down" and broken connections, with a growing, random pause between
 CONNECTIONS = 100  # kept open to the server
 DEFAULT_REGION = "us-east-1"  # what servers that know no regions expect in a signature
 SIGNATURE = "s3v4-glance"
-YIELD = 1024 * 1024  # bytes sent before other green threads get their turn
 
 _DENIED = "the S3 server does not accept the keys of this server"
 _NOT_ALLOWED = "the S3 server does not allow this server to do that"
@@ -109,35 +110,49 @@ class Account(NamedTuple):
         return text
 
 
-class Body(io.BytesIO):
-    """Bytes to be sent, whose hash is known already, and which let other green threads go on while they are sent.
+class Body:
+    """A part as botocore takes it: a file, from which it can be sent again, and whose hash is known already.
 
-    A file is sent block by block; bytes would be copied again for every piece that the socket takes.
+    Other green threads get their turn after each block. What is read are views, which nobody has to copy.
     """
 
-    def __init__(self, data: bytes, sha256: str) -> None:
-        super().__init__(data)
+    def __init__(self, part: Part, sha256: str) -> None:
         self.sha256 = sha256
-        self._pause_at = YIELD
+        self._blocks = part.blocks
+        self._ends = list(accumulate(map(len, part.blocks)))
+        self._at = 0
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if self.tell() >= self._pause_at:
-            self._pause_at = self.tell() + YIELD
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def read(self, size: int, /) -> memoryview:
+        """1 to `size` bytes, none at the end."""
+        number = bisect_right(self._ends, self._at)
+        if number == len(self._ends):
+            return memoryview(b"")
+        block = memoryview(self._blocks[number])
+        start = self._at - self._ends[number] + len(block)
+        if start == 0:
             time.sleep(0)
-        return super().read(size)
+        taken = block[start : start + size]
+        self._at += len(taken)
+        return taken
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self._pause_at = YIELD  # it is sent once more
-        return super().seek(offset, whence)
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self)}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
-def sha256_of(data: bytes, threads: Threads) -> str:
+def sha256_of(part: Part, threads: Threads) -> str:
     """The hash for the signature, computed where that holds up nobody."""
-    return threads.call(_sha256, data)
+    return threads.call(_sha256, part)
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(part: Part) -> str:
+    return part.digest("sha256")
 
 
 def connect(account: Account) -> Any:
@@ -183,7 +198,7 @@ def _payload(self: Any, request: Any) -> str:
     if known is not None:
         return str(known)
     data = request.body or b""
-    return _sha256(data if isinstance(data, bytes) else data.encode())
+    return hashlib.sha256(data if isinstance(data, bytes) else data.encode()).hexdigest()
 
 
 def code_of(error: Exception) -> str:

@@ -101,20 +101,28 @@ def texts_of(headers: Iterable[tuple[str, str]], *, encoded: bool = False) -> tu
     fields: Texts = {}
     properties: Texts = {}
     for name, value in headers:
-        folded = _folded(_decoded(name, name) if encoded else name)
+        folded = _folded(text_of(name, name, encoded=True) if encoded else name)
         if not folded.startswith(PREFIX):
             continue
-        text = _decoded(name, value) if encoded else _utf8(name, value.encode("latin-1"))
+        text = text_of(name, value, encoded=encoded)
         if folded.startswith(PROPERTY_PREFIX):
             properties[_key(folded.removeprefix(PROPERTY_PREFIX))] = text or None
             continue
         field = _key(folded.removeprefix(PREFIX))
         if field not in KNOWN:
-            raise Invalid(
-                f"Bad header {values.shown(name)}: there is no such field. Own ones begin with {PROPERTY_PREFIX}"
-            )
+            shown = values.shown(PREFIX + field)
+            raise Invalid(f"Bad header {shown}: there is no such field. Own ones begin with {PROPERTY_PREFIX}")
         fields[field] = text or None
     return fields, properties
+
+
+def text_of(name: str, value: str, *, encoded: bool = False) -> str:
+    """The text of a header's value, a native string. Raises Invalid when it is not UTF-8."""
+    try:
+        data = value.encode("latin-1")
+        return (unquote_to_bytes(data) if encoded else data).decode("utf-8")
+    except UnicodeError:
+        raise Invalid(f"header {values.shown(name)} must be UTF-8") from None
 
 
 def is_true(text: str | None) -> bool:
@@ -200,17 +208,6 @@ def _key(folded: str) -> str:
 
 def _spelled(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
-
-
-def _decoded(name: str, text: str) -> str:
-    return _utf8(name, unquote_to_bytes(text.encode("latin-1", "replace")))
-
-
-def _utf8(name: str, text: bytes) -> str:
-    try:
-        return text.decode("utf-8")
-    except UnicodeError:
-        raise Invalid(f"header {values.shown(name)} must be UTF-8") from None
 
 
 def _time(moment: datetime | None) -> str | None:

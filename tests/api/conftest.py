@@ -39,7 +39,7 @@ class Api:
         method: str,
         path: str,
         headers: dict[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | io.BytesIO | None = None,
         *,
         chunked: bool = False,
         length: int | None = None,
@@ -53,13 +53,14 @@ class Api:
         if ctx is not None:
             request.environ[CONTEXT_KEY] = ctx
         if body is not None:
-            request.environ["wsgi.input"] = io.BytesIO(body)
+            stream = io.BytesIO(body) if isinstance(body, bytes) else body
+            request.environ["wsgi.input"] = stream
             if chunked:
                 request.environ["HTTP_TRANSFER_ENCODING"] = "chunked"
                 request.environ["wsgi.input_terminated"] = True
                 request.environ.pop("CONTENT_LENGTH", None)
             else:
-                request.environ["CONTENT_LENGTH"] = str(len(body) if length is None else length)
+                request.environ["CONTENT_LENGTH"] = str(len(stream.getvalue()) if length is None else length)
         response = request.get_response(validator(self.app))
         assert isinstance(response.body, bytes)  # read to its end, and closed
         return response

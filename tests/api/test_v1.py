@@ -72,6 +72,7 @@ def test_the_root_is_the_list_of_2011_for_everybody_else(api, accept):
 @pytest.mark.parametrize(("path", "accept"), [
     ("/v1/images", None), ("/v1.0/images", None), ("/v1.1/images", None), ("/v1/", None), ("/v1/images/detail", None),
     ("/images", "application/vnd.openstack.images-v1"), ("/images/detail", "application/vnd.openstack.images-v1.0"),
+    ("/images", "application/vnd.openstack.images-v1+json;q=0.9, */*"), ("/images", "Application/Vnd.OpenStack.Images-V1.1"),
 ])  # fmt: skip
 def test_one_api_by_all_its_names(api, path, accept):
     image = create(api)
@@ -79,9 +80,16 @@ def test_one_api_by_all_its_names(api, path, accept):
     assert [item["id"] for item in response.json["images"]] == [image["id"]]
 
 
-def test_without_a_slash_one_is_led_to_it(api):
-    response = api("GET", "/v1")
-    assert (response.status_int, response.location) == (302, "http://localhost/v1/")
+@pytest.mark.parametrize(("path", "location"), [("/v1", "/v1/"), ("/v1.1?limit=5&a=%20", "/v1/?limit=5&a=%20")])
+def test_without_a_slash_one_is_led_to_it(api, path, location):
+    for method in ("GET", "HEAD"):
+        response = api(method, path)
+        assert (response.status_int, response.location) == (302, f"http://localhost{location}")
+
+
+def test_what_writes_is_never_led_anywhere(api):
+    for method in ("POST", "PUT", "DELETE"):
+        assert api(method, "/v1").status_int == 405
 
 
 @pytest.mark.parametrize("path", ["/v1/images.json", "/v1/images/new", "/v1/image", "/v1/images/x/y/z", "/v1/cached_images",
@@ -374,6 +382,23 @@ def test_one_client_encodes_and_is_understood(api):
     encoded = api("POST", "/v1/images", {**headers, "User-Agent": "python-glanceclient"}).json["image"]
     assert plain["name"] == "Ubuntu%2010.10%20%C3%A9"
     assert (encoded["name"], encoded["properties"]) == ("Ubuntu 10.10 é", {"os_type": "a%"})
+
+
+@pytest.mark.parametrize("header", ["x-image-meta-location", "x-glance-api-copy-from"])
+def test_that_client_may_name_any_url(api, web, header):
+    url = web.url("to?url=/ranged").replace("?", "%3F").replace("=", "%3D")
+    agent = {"User-Agent": "python-glanceclient"}
+    assert api("POST", "/v1/images", {**RAW, **agent, header: url}).json["image"]["size"] == 1_024_000
+    assert api("POST", "/v1/images", {**RAW, header: url}).status_int == 400
+
+
+def test_a_header_of_that_client_that_is_not_utf_8_when_decoded(api):
+    for headers in (
+        {"x-image-meta-name": "%ff"},
+        {"x-image-meta-property-%FF": "x"},
+        {"x-glance-api-copy-from": "%ff"},
+    ):
+        assert api("POST", "/v1/images", {**headers, "User-Agent": "python-glanceclient"}).status_int == 400
 
 
 def test_so_many_properties_and_no_more(api):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Images API v1 with identified callers: what is whose, who sees what, sharing."""
 
+import json
+
 import pytest
 
 from glance.core.context import Context
@@ -77,6 +79,22 @@ def test_a_foreign_queued_image_takes_no_bytes(api):
     image_id = make(api, ADMIN, None, is_public="True")
     assert api("PUT", f"/v1/images/{image_id}", {}, BYTES, ctx=B).status_int == 403
     assert (meta(api, image_id, ctx=ADMIN)["status"], api.stored()) == ("queued", [])
+
+
+def test_what_is_not_ones_own_is_not_judged_further(api):
+    """Neither its status nor the values that are sent for it matter."""
+    public, shared = make(api, ADMIN, is_public="True"), make(api, A)
+    share(api, shared, "b")
+    for image_id, status in ((public, 403), (shared, 404)):
+        path = f"/v1/images/{image_id}"
+        for headers in (
+            {},
+            {"x-image-meta-status": "queued"},
+            {"x-image-meta-size": "x"},
+            {"x-image-meta-nonsense": "x"},
+        ):
+            assert api("PUT", path, headers, BYTES, ctx=B).status_int == status
+            assert api("PUT", path, headers, ctx=B).status_int == status
 
 
 def test_only_admins_see_what_is_deleted(api):
@@ -295,6 +313,17 @@ def test_members_of_all_scripts(api):
     assert members(api, image_id) == {"漢 🐧": False}
     assert api("PUT", f"/v1/images/{image_id}/members/%00", ctx=A).status_int == 400
     assert api("PUT", f"/v1/images/{image_id}/members/{'x' * 256}", ctx=A).status_int == 400
+
+
+@pytest.mark.parametrize("name", [".", "..", "...", "a/b", "/"])
+def test_members_that_no_path_could_name_again(api, name):
+    image_id = make(api, A)
+    body = json.dumps({"memberships": [{"member_id": name}]}).encode()
+    assert api("PUT", f"/v1/images/{image_id}/members", {}, body, ctx=A).status_int == 400
+    assert members(api, image_id) == {}
+    if "/" not in name:
+        assert api("PUT", f"/v1/images/{image_id}/members/{name}", ctx=A).status_int == 400
+        assert api("GET", f"/v1/shared-images/{name}", ctx=A).status_int == 400
 
 
 def test_an_image_of_2011_can_be_shared(api):

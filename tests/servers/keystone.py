@@ -34,7 +34,8 @@ WAITRESS = "3.0.2"
 TIMEOUT = 60  # seconds
 DEFAULT = "default"  # the id of the domain that is called Default
 
-# All that would lie in /etc/keystone lies in the folder. Few rounds of hashing make a login cheap.
+# All that would lie in /etc/keystone lies in the folder. Few rounds of hashing make a login cheap, and a
+# cache makes it cheap to judge a token; one that copies, as Keystone changes what it gets from it.
 CONFIGURATION = """\
 [cache]
 enabled = true

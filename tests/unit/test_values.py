@@ -33,6 +33,17 @@ def test_bounds(value, good):
             values.whole_number("n", value, least=1, most=3)
 
 
+@pytest.mark.parametrize("name", ["a", "71c675ab", "..a", "a b", "漢", "%2F", "a\\b", "x" * 255])
+def test_names_of_tenants(name):
+    assert values.tenant("member", name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "...", "/", "a/b", "a\n", "x" * 256, None, 5])
+def test_what_names_no_tenant(name):
+    with pytest.raises(Invalid, match=r"^member must "):
+        values.tenant("member", name)
+
+
 @pytest.mark.parametrize("text", [
     "", "a", "x" * 255, "漢字", "🐧" * 255, "e\N{COMBINING ACUTE ACCENT}", "\N{RIGHT-TO-LEFT MARK}x", "   ", "dot.", "\N{LINE SEPARATOR}",
 ], ids=ascii)  # fmt: skip

@@ -24,7 +24,6 @@ T = TypeVar("T")
 
 OCTETS = "application/octet-stream"
 PURGE = "X-Glance-Registry-Purge-Props"
-COPY_FROM = "X-Glance-Api-Copy-From"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +80,23 @@ class Images:
     def update(self, request: Request, image_id: str) -> Response:
         """Absent fields stay, absent properties go unless the purge is declined. Bytes are taken while the image
         is queued, and then only."""
+        image = self._found(request, image_id)
+        with _judged(context_of(request), image):
+            return shapes.single(self._update(request, image))
+
+    def delete(self, request: Request, image_id: str) -> Response:
         ctx = context_of(request)
         image = self._found(request, image_id)
+        if image.deleted:
+            raise NotFound(f"image {image_id} is deleted already")
+        with _judged(ctx, image):
+            self._service.delete(ctx, image.id)
+        return Response(content_length=0)
+
+    def _update(self, request: Request, image: Image) -> Image:
+        ctx = context_of(request)
+        if image.deleted or not can_change(ctx, image):
+            raise NotAllowed(f"image {image.id} is {'deleted' if image.deleted else 'of another tenant'}")
         fields, properties = shapes.texts_of(request)
         source = _source_of(request, fields)
         change = v1.change_from(fields, properties, image)
@@ -95,23 +109,13 @@ class Images:
             )
         if source.is_any:
             v1.check_formats(change.applied_to(image))
-        with _hidden_from(ctx, image):
-            return shapes.single(self._apply(request, image, change, source))
-
-    def delete(self, request: Request, image_id: str) -> Response:
-        ctx = context_of(request)
-        image = self._found(request, image_id)
-        if image.deleted:
-            raise NotFound(f"image {image_id} is deleted already")
-        with _hidden_from(ctx, image):
-            self._service.delete(ctx, image.id)
-        return Response(content_length=0)
+        return self._apply(request, image, change, source)
 
     def _apply(self, request: Request, image: Image, change: ImageChange, source: "Source") -> Image:
         ctx = context_of(request)
         if source.body:
             if image.status is not Status.QUEUED:
-                raise WrongState(f"Image operation conflicts: image {image.id} is {image.status}, not queued")
+                raise WrongState(f"image {image.id} is {image.status}, its bytes are taken while it is queued")
             return self._upload(request, image, change, source)
         if source.is_any and image.status is not Status.QUEUED:
             raise Invalid(f"image {image.id} is {image.status}, not in queued status: it has its bytes")
@@ -124,9 +128,12 @@ class Images:
         return self._service.update(ctx, image.id, change, expect=expect)
 
     def _upload(self, request: Request, image: Image, change: ImageChange, source: "Source") -> Image:
-        """Take the body for the bytes of a queued image; the size and the checksum of the change are promises."""
+        """Take the body for the bytes of a queued image. The size and the checksum that the change names are
+        promises, and so are those of the reservation, where a size of 0 stands for one that was not told."""
         ctx = context_of(request)
-        size, checksum = _promised(change.size), _promised(change.checksum)
+        size, checksum = _promised(change.size), _promised(change.checksum) or image.checksum
+        if size is None:
+            size = image.size or None
         try:
             body = _octets_of(request, size)
         except Invalid as error:
@@ -177,7 +184,7 @@ def _source_of(request: Request, fields: v1.Texts) -> Source:
     source = Source(
         body=has_body(request),
         location=fields.get("location"),
-        copy_from=request.headers.get(COPY_FROM) or None,
+        copy_from=shapes.copy_from_of(request),
         store=fields.get("store"),
     )
     if source.body + (source.location is not None) + (source.copy_from is not None) > 1:
@@ -197,8 +204,6 @@ def _octets_of(request: Request, size: int | None) -> BodySource:
 
 def _check_fixed(image: Image, fields: v1.Texts, change: ImageChange) -> None:
     """What nobody sets; the same values may be sent again, as clients do. Raises NotAllowed."""
-    if image.deleted:
-        raise NotAllowed(f"image {image.id} is deleted")
     for name, now in (("id", image.id), ("status", str(image.status))):
         if fields.get(name) not in (None, now):
             raise NotAllowed(f"the {name} of an image cannot be set")
@@ -214,11 +219,13 @@ def _promised(value: T | Unset) -> T | None:
 
 
 @contextmanager
-def _hidden_from(ctx: Context, image: Image) -> Iterator[None]:
+def _judged(ctx: Context, image: Image) -> Iterator[None]:
     """Who may not change an image that is not open to everybody is told as much as who cannot see it."""
     try:
         yield
+    except WrongState as error:
+        raise WrongState(f"Image operation conflicts: {error}") from error
     except NotAllowed:
         if can_change(ctx, image) or image.visibility in OPEN:
             raise
-        raise NotFound(f"there is no image {image.id}") from None
+        raise NotFound(f"there is no image {values.shown(image.id)}") from None

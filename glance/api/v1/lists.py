@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parameters of a v1 list → Query."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from glance.core import values
 from glance.core.context import Context
@@ -11,8 +12,12 @@ from glance.core.errors import Invalid
 from glance.core.image import Status, Visibility
 from glance.core.query import Comparison, Filter, Query, Sort, Value
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
 EXACT = ("name", "status", "container_format", "disk_format")
+REQUIREMENTS = ("min_ram", "min_disk")
 PROPERTY = "property-"
 NOT_PUBLIC = frozenset(Visibility) - {Visibility.PUBLIC}
 DEFAULT_SORT = "created_at"
@@ -29,7 +34,7 @@ def query_of(parameters: Mapping[str, str], ctx: Context, *, limit: int, most: i
         _scope(parameters, ctx),
         deleted=changed is not None,
         filters=tuple(_filters(parameters)),
-        properties={key.removeprefix(PROPERTY): text for key, text in parameters.items() if key.startswith(PROPERTY)},
+        properties=_properties(parameters),
         sort=(_sort(parameters),),
         limit=max(min(wanted, most), 1),
     )
@@ -56,8 +61,8 @@ def _scope(parameters: Mapping[str, str], ctx: Context) -> Query:
 
 
 def _filters(parameters: Mapping[str, str]) -> list[Filter]:
-    filters = [_is(key, parameters[key]) for key in EXACT if key in parameters]
-    filters += [_is(key, _number(parameters, key)) for key in ("min_ram", "min_disk") if key in parameters]
+    filters = [_is(key, _filter(values.line, key, parameters[key])) for key in EXACT if key in parameters]
+    filters += [_is(key, _number(parameters, key, values.MAX_INT)) for key in REQUIREMENTS if key in parameters]
     if "protected" in parameters:
         text = parameters["protected"].lower()
         if text not in _TRUTH:
@@ -65,7 +70,7 @@ def _filters(parameters: Mapping[str, str]) -> list[Filter]:
         filters.append(_is("protected", _TRUTH[text]))
     for key, comparison in (("size_min", Comparison.MORE_OR_EQUAL), ("size_max", Comparison.LESS_OR_EQUAL)):
         if key in parameters:
-            filters.append(Filter("size", comparison, (_number(parameters, key),)))
+            filters.append(Filter("size", comparison, (_number(parameters, key, values.MAX_SIZE),)))
     if "changes-since" in parameters:
         filters.append(Filter("updated_at", Comparison.MORE, (_moment(parameters["changes-since"]),)))
     else:
@@ -77,9 +82,18 @@ def _is(field: str, value: Value) -> Filter:
     return Filter(field, Comparison.IN, (value,))
 
 
-def _number(parameters: Mapping[str, str], key: str) -> int:
+def _properties(parameters: Mapping[str, str]) -> dict[str, str]:
+    own = {key.removeprefix(PROPERTY): text for key, text in parameters.items() if key.startswith(PROPERTY)}
+    return _filter(lambda _, value: values.properties(value), PROPERTY, own)
+
+
+def _number(parameters: Mapping[str, str], key: str, most: int) -> int:
+    return _filter(lambda name, value: values.whole_number(name, value, most=most), key, parameters[key])
+
+
+def _filter(check: Callable[[str, T], R], key: str, value: T) -> R:
     try:
-        return values.whole_number(key, parameters[key])
+        return check(key, value)
     except Invalid as error:
         raise Invalid(f"Bad value passed to filter: {error}") from None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The handlers of members in the Images API v1. Who may not share an image is told that there is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from webob import Request, Response
@@ -37,9 +37,9 @@ class Members:
 
     def add(self, request: Request, image_id: str, member: str) -> Response:
         """Without a body a new member may not share, and one that is there keeps what he may."""
-        can_share = _can_share(json_of(request)) if has_body(request) else None
+        can_share = _single(json_of(request)) if has_body(request) else None
         with _as_unknown():
-            self._service.share(context_of(request), _id(image_id), {_tenant(member): can_share})
+            self._service.share(context_of(request), _id(image_id), {values.tenant("member_id", member): can_share})
         return shapes.nothing()
 
     def remove(self, request: Request, image_id: str, member: str) -> Response:
@@ -48,7 +48,7 @@ class Members:
         return shapes.nothing()
 
     def shared(self, request: Request, member: str) -> Response:
-        memberships = self._service.memberships(context_of(request), member)
+        memberships = self._service.memberships(context_of(request), values.tenant("a tenant", member))
         return json_answer(
             {"shared_images": [{"image_id": one.image_id, "can_share": one.can_share} for one in memberships]}
         )
@@ -61,22 +61,21 @@ def _id(image_id: str) -> str:
         raise NotFound(f"there is no image {values.shown(image_id)}") from None
 
 
-def _tenant(text: object) -> str:
-    return values.line("member_id", text, least=1)
-
-
 def _membership(item: object) -> tuple[str, bool | None]:
     if not isinstance(item, dict) or not {"member_id"} <= item.keys() <= {"member_id", "can_share"}:
         raise Invalid(f"a membership must have a member_id and maybe can_share, not {values.shown(item)}")
-    can_share = item.get("can_share")
-    return _tenant(item["member_id"]), None if can_share is None else values.truth("can_share", can_share)
+    return values.tenant("member_id", item["member_id"]), _can_share(item)
 
 
-def _can_share(body: object) -> bool | None:
+def _single(body: object) -> bool | None:
     member = body.get("member") if isinstance(body, dict) else None
     if not isinstance(member, dict):
         raise Invalid('the body must be {"member": {"can_share": true or false}}, or empty')
-    can_share = member.get("can_share")
+    return _can_share(member)
+
+
+def _can_share(item: Mapping[str, object]) -> bool | None:
+    can_share = item.get("can_share")
     return None if can_share is None else values.truth("can_share", can_share)
 
 

@@ -12,7 +12,6 @@ So all that belongs to an image lies under its name, and two uploads never share
 swift://container/image and hold neither host nor user nor key: those may change without touching a record.
 """
 
-import hashlib
 import logging
 import re
 import secrets
@@ -20,9 +19,10 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, unquote
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, StoreDown
+from glance.core.meter import Meter
 from glance.core.ports import Source
 from glance.store.blob import StreamBlob
-from glance.store.parts import BLOCK, MIB, Buffers, Parts
+from glance.store.parts import BLOCK, MIB, Buffers, Part, Parts
 from glance.store.swift.account import Account, Body
 from glance.store.swift.container import Container, Piece
 from glance.store.swift.login import Login
@@ -58,7 +58,7 @@ class SwiftStore:
         container: str = "glance",
         create_container_on_put: bool = False,
         large_object_size: int = 5120 * MIB,
-        large_object_chunk_size: int = 200 * MIB,
+        large_object_chunk_size: int = 32 * MIB,
         parallel: int = 4,
         buffers: Buffers | None = None,
         small: int = SMALL,
@@ -73,7 +73,7 @@ class SwiftStore:
         self._large = large_object_size
         self._chunk = min(large_object_chunk_size, large_object_size)
         self._parallel = parallel
-        self._buffers = buffers or Buffers(2 * max(large_object_chunk_size, small))
+        self._buffers = buffers or Buffers.of(max(self._chunk, small))
         self._small = small
         self._manifest = manifest
         self._left: set[str] = set()  # segments of broken uploads that could not be deleted yet
@@ -173,54 +173,50 @@ class SwiftStore:
 
     def _stream(self, name: str, upload: str, source: Source, size: int) -> None:
         """One object, as its bytes come. It cannot be sent again, and begins to exist with its last byte."""
-        digest = hashlib.md5(usedforsecurity=False)
-        lane = source.threads.lane(digest.update)
+        meter = source if isinstance(source, Meter) else Meter(source, algorithms=("md5",))
         complete = False
 
-        def blocks() -> Iterator[bytes]:
+        def blocks() -> Iterator[memoryview]:
             nonlocal complete
-            held, count = b"", 0
-            while block := source.read(BLOCK):
-                count += len(block)
-                if count > size:
-                    break
+            held = b""
+            while (block := meter.read(BLOCK)) and meter.count <= size:
                 if held:
-                    yield held
-                lane.put(block)
+                    yield memoryview(held)
                 held = block
-            if count != size:
-                raise Mismatch(f"{size} bytes were announced, {'more' if count > size else count} came")
-            lane.finish()
+            if meter.count != size:
+                came = "more" if meter.count > size else meter.count
+                raise Mismatch(f"{size} bytes were announced, {came} came")
             if self._container.head(name) is not None:
                 raise Duplicate("the store holds bytes of that name already")
             complete = True
-            yield held
+            yield memoryview(held)
 
         try:
             headers = {"If-None-Match": "*", UPLOAD: upload}
             answer = self._container.put(name, Body(blocks(), size), headers)
-            if answer.get("Etag", "").strip('"') != digest.hexdigest():
+            if answer.get("Etag", "").strip('"') != meter.digests()["md5"]:
                 raise StoreDown("Swift has other bytes than were sent")
         except BaseException:
             if complete:
                 self._withdraw(name, upload)
             raise
         finally:
-            lane.abandon()
+            if meter is not source:
+                meter.close()
 
     def _cut(self, name: str, upload: str, source: Source, parts: Parts) -> None:
         """One object that is held in memory, or segments and their manifest."""
-        data = parts.whole(self._large)
-        if data is not None:
-            self._commit(name, upload, data, source.threads.call(_md5, data))
+        part = parts.whole(self._large)
+        if part is not None:
+            self._commit(name, upload, part, source.threads.call(_md5, part))
             return
-        del data
+        del part
         sent: list[str] = []  # also what may have arrived although it failed
 
-        def send(number: int, data: bytes) -> Piece:
-            piece = Piece(f"{name}/{upload}/{number:08d}", source.threads.call(_md5, data), len(data))
+        def send(number: int, part: Part) -> Piece:
+            piece = Piece(f"{name}/{upload}/{number:08d}", source.threads.call(_md5, part), len(part))
             sent.append(piece.name)
-            self._container.put(piece.name, data, {"ETag": piece.etag})
+            self._container.put(piece.name, part, {"ETag": piece.etag})
             return piece
 
         try:
@@ -239,7 +235,7 @@ class SwiftStore:
             self._discard(sent)
             raise
 
-    def _commit(self, name: str, upload: str, body: bytes, etag: str, query: str = "") -> None:
+    def _commit(self, name: str, upload: str, body: bytes | Part, etag: str, query: str = "") -> None:
         """The PUT that makes the image visible. Of a Swift without `slo` the etag of a manifest is refused."""
         try:
             self._container.put(name, body, {"If-None-Match": "*", UPLOAD: upload, "ETag": etag}, query)
@@ -288,10 +284,10 @@ def _length(headers: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def _md5(part: Part) -> str:
+    return part.digest("md5")
 
 
 def _joined(pieces: list[Piece]) -> str:
     """The etag that Swift gives to what a manifest holds."""
-    return _md5("".join(piece.etag for piece in pieces).encode())
+    return _md5(Part(piece.etag.encode() for piece in pieces))

@@ -9,13 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import urllib3
 
 from glance.core.errors import GlanceError, StoreDown, StoreFull
 from glance.store import reach
+from glance.store.parts import Part
 from glance.store.swift import faults
 from glance.store.swift.faults import AGAIN, NoAnswer
 from glance.store.swift.login import Login, client
@@ -25,7 +26,6 @@ LOG = logging.getLogger(__name__)
 TRIES = 4  # of a request that may be sent again
 BACKOFF = 0.5  # seconds before the second try; doubles with each further one
 CONNECT_TIMEOUT = 10  # seconds
-BLOCK = 256 * 1024  # bytes sent at a time
 IDLE = 16  # connections that are kept for later
 
 
@@ -41,6 +41,16 @@ class Body:
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         return iter(self._blocks)
+
+
+def _views(part: Part) -> Iterator[memoryview]:
+    """What is to be sent. A green socket would copy the rest of bytes each time that it takes a bit of them."""
+    for block in part.blocks:
+        yield memoryview(block)
+        time.sleep(0)  # others want their turn
+
+
+Payload: TypeAlias = bytes | Part | Body  # of a request
 
 
 class Answer:
@@ -95,7 +105,7 @@ class Account:
         *,
         good: Collection[int],
         headers: Mapping[str, str] | None = None,
-        body: bytes | Body = b"",
+        body: Payload = b"",
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of an answer with one of the `good` statuses. Raises as open() does."""
         answer = self.open(method, path, good=good, headers=headers, body=body)
@@ -111,7 +121,7 @@ class Account:
         *,
         good: Collection[int],
         headers: Mapping[str, str] | None = None,
-        body: bytes | Body = b"",
+        body: Payload = b"",
     ) -> Answer:
         """An answer, its body unread. `path` is what follows the URL of the account, quoted.
 
@@ -138,7 +148,7 @@ class Account:
             LOG.error("swift store, %s: %s", method, failure)
         raise failure
 
-    def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes | Body) -> Answer:
+    def _once(self, method: str, path: str, headers: Mapping[str, str], body: Payload) -> Answer:
         """An answer, after another login if the token has ended. Raises NoAnswer, StoreDown."""
         access = self._enter(None)
         answer = self._exchange(access, method, path, headers, body)
@@ -164,14 +174,12 @@ class Account:
             self._lock.release()
 
     def _exchange(
-        self, access: tuple[str, str], method: str, path: str, headers: Mapping[str, str], body: bytes | Body
+        self, access: tuple[str, str], method: str, path: str, headers: Mapping[str, str], body: Payload
     ) -> Answer:
         url, token = access
         connection = self._connection(url)
-        if isinstance(body, bytes) and len(body) > BLOCK:
-            # In one piece, a green socket would copy the whole rest of it each time that the socket takes a bit.
-            view = memoryview(body)
-            body = Body((view[at : at + BLOCK] for at in range(0, len(body), BLOCK)), len(body))
+        if isinstance(body, Part):
+            body = Body(_views(body), len(body)) if body else b""
         where = f"{reach.address(url)} (Swift, as its authentication names it)"
         try:
             with faults.answering(where):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from glance.core.errors import GlanceError, StoreDown
-from glance.store.swift.account import Account, Answer, Body
+from glance.store.swift.account import Account, Answer, Payload
 
 LOG = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Container:
         """The answer to a GET: 200, 206 or 416. To be closed."""
         return self._account.open("GET", self._path(name), good=(200, 206, 416), headers=headers)
 
-    def put(self, name: str, body: bytes | Body, headers: Mapping[str, str], query: str = "") -> Mapping[str, str]:
+    def put(self, name: str, body: Payload, headers: Mapping[str, str], query: str = "") -> Mapping[str, str]:
         """Write an object or, with the query, a manifest; the headers of the answer."""
         headers = {"Content-Type": "application/octet-stream", **headers}
         _, answered, _ = self._account.ask("PUT", self._path(name, query), good=(201,), headers=headers, body=body)
