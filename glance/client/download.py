@@ -10,7 +10,7 @@ from typing import Self
 import requests
 
 from glance.client.connection import Connection, Disconnected, Fields, NoServer, NotGlance
-from glance.core.errors import Invalid, Mismatch, RegistryDown, StoreDown
+from glance.core.errors import Mismatch, RegistryDown, StoreDown
 
 PAUSE = 1.0  # seconds before a broken connection is made again; twice as many each time that it breaks at once
 LONGEST_PAUSE = 30.0
@@ -45,7 +45,7 @@ class Download:
         for piece in have:
             self._count(piece)
         if self.size is not None and self.position > self.size:
-            raise Invalid(f"there are {self.position} bytes already, but the image has {self.size}")
+            raise Mismatch(f"there are {self.position} bytes already, but the image has {self.size}")
         self._response = None if self._is_complete() else self._ask()
 
     def close(self) -> None:

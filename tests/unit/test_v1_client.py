@@ -283,7 +283,7 @@ def test_all_there_already(server: Scripted, client: V1Client) -> None:
     assert gets(server) == []
     with pytest.raises(Mismatch):
         b"".join(client.download("7", have=[DATA[:-1] + b"x"]))
-    with pytest.raises(Invalid, match="there are"):
+    with pytest.raises(Mismatch, match="there are"):
         client.download("7", have=[DATA, b"x"])
 
 

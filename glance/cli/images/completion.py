@@ -30,6 +30,8 @@ def _whole() -> argparse.ArgumentParser:
         fill(parser, command)
         add_common(parser)
         for action in parser._actions:
+            if not action.option_strings:
+                action.help = action.dest  # shtab leaves out what has none
             if action.metavar == "FILE":
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
             elif action.metavar == "SHELL":
