@@ -229,10 +229,11 @@ class ImageService:
         self._registry.drop_member(ctx, image_id, tenant)
 
     def _examine(self, ctx: Context, action: Action, url: str, size: int | None) -> int | None:
-        """What the server of a URL tells about the number of its bytes, if the caller may name one."""
+        """What the server of a URL tells about the number of its bytes, if the caller may name one. A `size` of 0
+        promises nothing: it is what images have of which no size is known."""
         self._policy.check(ctx, action)
         told = self._stores.external(url).examine(url)
-        if None not in (told, size) and told != size:
+        if size and told is not None and told != size:
             raise Conflict(f"the image is said to have {size} bytes, its server says {told}")
         return told
 

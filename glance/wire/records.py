@@ -76,7 +76,7 @@ def decode_member(value: object) -> Member:
 def decode_wanted(value: object) -> dict[str, bool | None]:
     """Tenant → can_share of members that an image is to have. Raises Invalid."""
     return {
-        values.tenant("a member", tenant): None if can_share is None else values.truth("can_share", can_share)
+        values.line("a member", tenant, least=1): None if can_share is None else values.truth("can_share", can_share)
         for tenant, can_share in object_of("members", value).items()
     }
 

@@ -293,6 +293,12 @@ def test_a_size_that_the_other_server_denies(api, web):
     assert names(api, "?is_public=none") == []
 
 
+def test_a_size_of_0_promises_nothing_of_another_server(api, web):
+    assert create(api, None, location=web.url("whole"), size="0")["size"] == 1_024_000
+    copy = {**RAW, "x-glance-api-copy-from": web.url("whole"), "x-image-meta-size": "0"}
+    assert api("POST", "/v1/images", copy).json["image"]["size"] == 1_024_000
+
+
 def test_a_copy_is_queued_and_comes(api, web):
     image = create(api, None, **{"name": "copy"})
     response = api(

@@ -19,7 +19,8 @@ SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", 
 EXACT = ("name", "status", "container_format", "disk_format")
 REQUIREMENTS = ("min_ram", "min_disk")
 PROPERTY = "property-"
-NOT_PUBLIC = frozenset(Visibility) - {Visibility.PUBLIC}
+ALL = frozenset(Visibility)
+NOT_PUBLIC = ALL - {Visibility.PUBLIC}
 DEFAULT_SORT = "created_at"
 
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -57,7 +58,7 @@ def _scope(parameters: Mapping[str, str], ctx: Context) -> Query:
         raise _bad("is_public", text, "true, false or none")
     if not ctx.is_admin or public:
         return Query()
-    return Query(everyone=True, visibility=NOT_PUBLIC if public is False else None)
+    return Query(everyone=True, visibility=NOT_PUBLIC if public is False else ALL)
 
 
 def _filters(parameters: Mapping[str, str]) -> list[Filter]:
