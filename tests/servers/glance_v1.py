@@ -66,7 +66,7 @@ class GlanceV1:
 
     def command(self, *arguments: str | Path) -> str:
         """What its command `glance` prints on a terminal; it must succeed."""
-        words = [self._folder / "bin/glance", "--os-image-url", self._endpoint, "--os-auth-token", self._token]
+        words = [self._folder / "bin/glance", "--os-image-url", self._endpoint, f"--os-auth-token={self._token}"]
         words += ["--os-image-api-version", "1", *arguments]
         master, slave = pty.openpty()
         with subprocess.Popen(
