@@ -12,7 +12,8 @@ OPEN = frozenset({Visibility.PUBLIC, Visibility.COMMUNITY})
 
 
 def owns(ctx: Context, image: Image) -> bool:
-    return ctx.tenant is not None and image.owner == ctx.tenant
+    """A caller without a tenant, which the empty one is, owns nothing."""
+    return bool(ctx.tenant) and image.owner == ctx.tenant
 
 
 def can_see(ctx: Context, image: Image, membership: Member | None) -> bool:
@@ -31,14 +32,21 @@ def can_share(ctx: Context, image: Image, membership: Member | None) -> bool:
     return can_change(ctx, image) or (membership is not None and membership.can_share)
 
 
+def speaks_for(ctx: Context, tenant: str) -> bool:
+    """Whether the caller may answer for a tenant, and see all that is shared with him."""
+    return ctx.is_admin or (bool(ctx.tenant) and ctx.tenant == tenant)
+
+
 def is_listed(ctx: Context, query: Query, image: Image, membership: Member | None) -> bool:
     """Whether an image belongs into this caller's list, as far as its visibility is concerned."""
     if query.visibility is not None and image.visibility not in query.visibility:
         return False
-    if (ctx.is_admin and query.everyone) or owns(ctx, image) or image.visibility is Visibility.PUBLIC:
+    if owns(ctx, image) or image.visibility is Visibility.PUBLIC:
         return True
     if image.visibility is Visibility.COMMUNITY:
         return query.visibility is not None
+    if ctx.is_admin and query.everyone:
+        return True
     if image.visibility is Visibility.PRIVATE or membership is None:
         return False
     return query.member_status in (None, membership.status)

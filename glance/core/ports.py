@@ -199,7 +199,8 @@ class Registry(Protocol):
     def set_members(
         self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
     ) -> tuple[Member, ...]:
-        """Share an image with these tenants; return all its members. An image that was private is shared then.
+        """Share an image with these tenants; return all its members, or of them what members() would. An image
+        that was private is shared then, if it was given any.
 
         The values are `can_share`; None keeps what is, or is False for a new member, who starts as `pending`.
         With `replace`, all others cease to be members. Raises NotFound, NotAllowed, TooMany."""

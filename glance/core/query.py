@@ -53,8 +53,8 @@ class Comparison(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one of FILTER_FIELDS. Only IN and NOT_IN take more than one value; an unset field fulfils
-    none of the others."""
+    """A condition on one of FILTER_FIELDS. Only IN and NOT_IN take more than one value, or truth values; an unset
+    field fulfils none of the others."""
 
     field: str
     comparison: Comparison
@@ -74,8 +74,8 @@ class Query:
     By default: what is public, one's own, and what is shared with one and accepted.
     """
 
-    everyone: bool = False  # also what belongs to others; for admins, without effect for others
-    visibility: frozenset[Visibility] | None = None  # None: all, but others' community images
+    everyone: bool = False  # also what is private to others, or shared among them; has an effect for admins alone
+    visibility: frozenset[Visibility] | None = None  # None: all, but of community images one's own alone
     member_status: MemberStatus | None = MemberStatus.ACCEPTED  # of what is shared with one; None: any
     deleted: bool = False  # deleted ones, too
     filters: tuple[Filter, ...] = ()

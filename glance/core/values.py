@@ -21,6 +21,7 @@ MAX_LOCATION = 4_096  # characters of a location URL
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
+_IMAGE_NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)  # any such fits into 64 bits
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _SHOWN = 40  # characters of a wrong value that an error text repeats
 
@@ -95,9 +96,18 @@ def truth(field: str, value: object) -> bool:
 
 def image_uuid(field: str, value: object) -> str:
     """A UUID in its canonical lower-case form; uuid.UUID() would take braces, urn: and stray dashes too."""
-    if not isinstance(value, str) or not _UUID.fullmatch(value):
+    if not isinstance(value, str) or not is_uuid(value):
         raise Invalid(f"{field} must be a lower-case UUID of 36 characters, not {shown(value)}")
     return value
+
+
+def is_image_number(text: str) -> bool:
+    """Whether it is a number as an image may have it, in its one form."""
+    return _IMAGE_NUMBER.fullmatch(text) is not None
+
+
+def is_uuid(text: str) -> bool:
+    return _UUID.fullmatch(text) is not None
 
 
 def properties(value: object) -> dict[str, str]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -108,7 +107,9 @@ class HttpRegistry:
         return _understood(records.decode_members, self._ask(ctx, "GET", f"{_path(image_id)}/members"))
 
     def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
-        return _understood(records.decode_members, self._ask(ctx, "GET", f"/memberships/{quote(tenant, safe='')}"))
+        return _understood(
+            records.decode_members, self._ask(ctx, "GET", "/memberships", params={records.TENANT: tenant})
+        )
 
     def set_members(
         self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
@@ -118,11 +119,12 @@ class HttpRegistry:
         return _understood(records.decode_members, answer)
 
     def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
-        answer = self._ask(ctx, "PUT", _member_path(image_id, tenant), json={"status": str(status)})
+        member = {records.TENANT: tenant}
+        answer = self._ask(ctx, "PUT", f"{_path(image_id)}/member", params=member, json={"status": str(status)})
         return _understood(records.decode_member, answer)
 
     def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
-        self._ask(ctx, "DELETE", _member_path(image_id, tenant))
+        self._ask(ctx, "DELETE", f"{_path(image_id)}/member", params={records.TENANT: tenant})
 
     def _record(self, ctx: Context, method: str, path: str, **arguments: Any) -> Image:
         return _understood(_image, self._ask(ctx, method, path, **arguments))
@@ -158,13 +160,6 @@ def _path(image_id: str) -> str:
     if not _NAME.fullmatch(image_id):
         raise NotFound(f"there is no image {shown(image_id)}")
     return f"/records/{image_id}"
-
-
-def _member_path(image_id: str, tenant: str) -> str:
-    """Raises NotFound for a name that would be another path."""
-    if tenant.strip(".") == "":
-        raise NotFound(f"{shown(tenant)} is no member of this image")
-    return f"{_path(image_id)}/members/{quote(tenant, safe='')}"
 
 
 def _error(response: requests.Response) -> GlanceError:

@@ -8,7 +8,7 @@ from webob import Request, Response
 from glance.core.errors import Invalid
 from glance.core.image import Image, MemberStatus, Status
 from glance.core.ports import Registry
-from glance.core.values import shown
+from glance.core.values import line, shown
 from glance.wire import queries, records
 from glance.wire.decode import object_of, one_of
 from glance.wsgi.body import json_of, parameters_of
@@ -31,9 +31,9 @@ class Records:
             ("GET", "/records/{image_id}/members", self.members),
             ("PUT", "/records/{image_id}/members", self.replace_members),
             ("PATCH", "/records/{image_id}/members", self.add_members),
-            ("PUT", "/records/{image_id}/members/{member}", self.answer),
-            ("DELETE", "/records/{image_id}/members/{member}", self.drop_member),
-            ("GET", "/memberships/{member}", self.memberships),
+            ("PUT", "/records/{image_id}/member", self.answer),
+            ("DELETE", "/records/{image_id}/member", self.drop_member),
+            ("GET", "/memberships", self.memberships),
             ("POST", "/records/{image_id}/release", self.release),
             ("POST", "/claims", self.claim_stalled),
         ]
@@ -83,17 +83,25 @@ class Records:
         members = self._registry.set_members(context_of(request), image_id, wanted, replace=replace)
         return json_answer(records.encode_members(members))
 
-    def answer(self, request: Request, image_id: str, member: str) -> Response:
+    def answer(self, request: Request, image_id: str) -> Response:
         status = one_of(MemberStatus)("status", object_of("an answer", json_of(request)).get("status"))
-        answered = self._registry.set_member_status(context_of(request), image_id, member, status)
+        answered = self._registry.set_member_status(context_of(request), image_id, _tenant(request), status)
         return json_answer(records.encode_member(answered))
 
-    def drop_member(self, request: Request, image_id: str, member: str) -> Response:
-        self._registry.drop_member(context_of(request), image_id, member)
+    def drop_member(self, request: Request, image_id: str) -> Response:
+        self._registry.drop_member(context_of(request), image_id, _tenant(request))
         return json_answer({})
 
-    def memberships(self, request: Request, member: str) -> Response:
-        return json_answer(records.encode_members(self._registry.memberships(context_of(request), member)))
+    def memberships(self, request: Request) -> Response:
+        return json_answer(records.encode_members(self._registry.memberships(context_of(request), _tenant(request))))
+
+
+def _tenant(request: Request) -> str:
+    """Whom it is about; not in the path, where not every name is one segment."""
+    parameters = _parameters(request, records.TENANT)
+    if records.TENANT not in parameters:
+        raise Invalid(f"the parameter {records.TENANT} must say who the member is")
+    return line("the member", parameters[records.TENANT])
 
 
 def _parameters(request: Request, known: str) -> Mapping[str, str]:

@@ -117,8 +117,11 @@ def _filter(_: str, value: object) -> Filter:
             compared = one_of(Comparison)("a comparison", comparison)
             if len(decoded) > MAX_VALUES:
                 raise Invalid(f"a filter may name at most {MAX_VALUES} values, not {len(decoded)}")
-            if compared not in (Comparison.IN, Comparison.NOT_IN) and len(decoded) != 1:
-                raise Invalid(f"a filter by {compared} must name one value")
+            if compared not in (Comparison.IN, Comparison.NOT_IN):
+                if FILTER_FIELDS[field] is bool:
+                    raise Invalid(f"{field} is true or false, and can be filtered by in and not-in alone")
+                if len(decoded) != 1:
+                    raise Invalid(f"a filter by {compared} must name one value")
             return Filter(field, compared, decoded)
     raise Invalid(f"a filter must be [field, comparison, [values]] of {', '.join(FILTER_FIELDS)}")
 

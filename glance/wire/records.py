@@ -27,6 +27,7 @@ from glance.wire.decode import Decoder, choice, line, list_of, number, object_of
 
 EXPECT_HEADER = "X-Glance-Expect"  # the status that an update starts from
 HOLDER_HEADER = "X-Glance-Holder"  # who holds the image, when an update is his alone
+TENANT = "tenant"  # the parameter of a URL that names a member
 DELETED = "deleted"  # the parameter of a URL by which an admin gets a deleted image, too
 MAX_LOCATIONS = 128  # per image
 MAX_TAGS = 128  # per image

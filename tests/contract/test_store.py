@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every Store promises (core/ports.py): one suite over memory and the file system. Then, what files add to it."""
+"""What every Store promises (core/ports.py): one suite, here over memory and the file system, in the files beside
+this one over S3, Swift and, as far as it is about reading, HTTP. Then, what files add to it."""
 
 import errno
 import os
@@ -100,17 +101,28 @@ def test_a_location_is_a_url_of_the_stores_own_schemes(store):
     assert scheme in store.schemes
 
 
-@pytest.mark.parametrize(("part", "expected"), [
+INSIDE = [
     ({"start": 10}, DATA[10:]), ({"length": 10}, DATA[:10]), ({"start": 10, "length": 20}, DATA[10:30]), ({"start": len(DATA) - 1}, DATA[-1:]),
-    ({"start": 0, "length": len(DATA)}, DATA), ({"start": 5, "length": 10**12}, DATA[5:]), ({"start": len(DATA)}, b""), ({"length": 0}, b""),
-    ({"start": 10**12}, b""), ({"start": 10**12, "length": 5}, b""),
-], ids=str)  # fmt: skip
+    ({"start": 0, "length": len(DATA)}, DATA),
+]  # fmt: skip
+BEHIND = [
+    ({"start": 5, "length": 10**12}, DATA[5:]), ({"start": len(DATA)}, b""), ({"length": 0}, b""), ({"start": 10**12}, b""),
+    ({"start": 10**12, "length": 5}, b""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "expected"), INSIDE, ids=str)
 def test_parts(store, part, expected):
     location = put(store)
     assert read(store, location, **part) == expected
     blob = store.open(location, **part)
     assert blob.total == len(DATA)
     blob.close()
+
+
+@pytest.mark.parametrize(("part", "expected"), BEHIND, ids=str)
+def test_parts_that_end_with_the_whole_or_are_empty(store, part, expected):
+    test_parts(store, part, expected)
 
 
 def test_names_do_not_mix(store):

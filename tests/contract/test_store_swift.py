@@ -30,6 +30,7 @@ from tests.contract.test_store import (  # noqa: F401 - the suite of all stores 
     test_nothing_is_visible_before_the_end,
     test_of_two_puts_at_once_one_wins,
     test_parts,
+    test_parts_that_end_with_the_whole_or_are_empty,
     test_what_is_deleted_is_gone,
     test_what_is_put_is_read,
     test_whatever_ends_a_put_leaves_nothing,

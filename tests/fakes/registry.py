@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from glance.core.access import can_change, can_see, can_share, is_listed
+from glance.core.access import can_change, can_see, can_share, is_listed, speaks_for
 from glance.core.context import Context
 from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, Protected, TooMany, WrongState
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
@@ -93,9 +93,9 @@ class MemoryRegistry:
         holder: str | None = None,
     ) -> Image:
         with self._lock:
-            image = self._changeable(ctx, image_id)
             if change.status is Status.DELETED:
                 raise Invalid("an image is removed, not updated to be deleted")
+            image = self._changeable(ctx, image_id)
             if change.visibility is Visibility.PUBLIC:
                 self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
             given = change.given()
@@ -106,7 +106,9 @@ class MemoryRegistry:
                 raise WrongState(f"image {image.number} is {image.status}, not {expect}")
             changed = change.applied_to(image)
             check_properties(changed.properties)
-            updated_at = max(now(), image.created_at + timedelta(microseconds=1))
+            updated_at = now()
+            if updated_at == image.created_at:
+                updated_at += timedelta(microseconds=1)
             if given.keys() == {"lease"}:
                 updated_at = image.updated_at
             holds = given.get("holder", holds)
@@ -149,13 +151,11 @@ class MemoryRegistry:
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         with self._lock:
-            image = self._found(ctx, image_id)
-            members = (member for (number, _), member in sorted(self.shares.items()) if number == image.number)
-            return tuple(member for member in members if can_change(ctx, image) or member.member == ctx.tenant)
+            return self._members(ctx, self._found(ctx, image_id))
 
     def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
         with self._lock:
-            mine = ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)
+            mine = speaks_for(ctx, tenant)
             return tuple(
                 member
                 for (number, who), member in sorted(self.shares.items())
@@ -171,24 +171,28 @@ class MemoryRegistry:
             kept = {who: member for who, member in there.items() if who in wanted or not replace}
             if len(kept.keys() | wanted.keys()) > MAX_MEMBERS:
                 raise TooMany(f"an image may have at most {MAX_MEMBERS} members")
+            if wanted:
+                self._share(image)
             for who in there.keys() - kept.keys():
                 del self.shares[image.number, who]
+            moment = now()
             for who, can_share_it in wanted.items():
                 old = kept.get(who)
-                self.shares[image.number, who] = Member(
-                    image_id=image.id,
-                    member=who,
-                    can_share=bool(old and old.can_share) if can_share_it is None else can_share_it,
-                    status=old.status if old else self._first_answer,
-                    created_at=old.created_at if old else now(),
-                    updated_at=now(),
-                )
-            return self.members(ctx, image_id)
+                if old is None or can_share_it is not None:
+                    self.shares[image.number, who] = Member(
+                        image_id=image.id,
+                        member=who,
+                        can_share=bool(can_share_it),
+                        status=old.status if old else self._first_answer,
+                        created_at=old.created_at if old else moment,
+                        updated_at=moment,
+                    )
+            return self._members(ctx, image)
 
     def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
         with self._lock:
             image = self._found(ctx, image_id)
-            if not (ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)):
+            if not speaks_for(ctx, tenant):
                 raise NotAllowed("only the member himself says whether he accepts an image")
             if (image.number, tenant) not in self.shares:
                 raise NotFound("no member of this image")
@@ -202,14 +206,18 @@ class MemoryRegistry:
             if self.shares.pop((image.number, tenant), None) is None:
                 raise NotFound("no member of this image")
 
+    def _members(self, ctx: Context, image: Image) -> tuple[Member, ...]:
+        members = (member for (number, _), member in sorted(self.shares.items()) if number == image.number)
+        return tuple(member for member in members if can_change(ctx, image) or member.member == ctx.tenant)
+
     def _membership(self, ctx: Context, image: Image) -> Member | None:
-        return self.shares.get((image.number, ctx.tenant)) if ctx.tenant is not None else None
+        return self.shares.get((image.number, ctx.tenant)) if ctx.tenant else None
 
     def _found(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
-        for image in self.images.values():
-            named = image_id in (image.id, str(image.number)) and (deleted or not image.deleted)
-            if named and can_see(ctx, image, self._membership(ctx, image)):
-                return image
+        named = (image for image in self.images.values() if image_id in (image.id, str(image.number)))
+        image = next(named, None)
+        if image and (deleted or not image.deleted) and can_see(ctx, image, self._membership(ctx, image)):
+            return image
         raise NotFound(f"there is no image {image_id!r}")
 
     def _changeable(self, ctx: Context, image_id: str) -> Image:
@@ -222,9 +230,11 @@ class MemoryRegistry:
         image = self._found(ctx, image_id)
         if not can_share(ctx, image, self._membership(ctx, image)):
             raise NotAllowed("only the owner of an image, and members that may share it, give it members")
+        return image
+
+    def _share(self, image: Image) -> None:
         if image.visibility is Visibility.PRIVATE:
             self._keep(replace(image, visibility=Visibility.SHARED))
-        return image
 
     def _matches(self, ctx: Context, query: Query, image: Image) -> bool:
         return (

@@ -96,8 +96,9 @@ use = egg:swift#keystoneauth
 operator_roles = {operator}
 """
 
-# Segments of less than 1 MiB would be read at one a second. A Swift server that failed ten times would be left alone
-# for a minute: with one device, tests of failures would end there.
+# Segments of less than 1 MiB would be read at one a second. What S3 deletes would lose its parts when an expirer runs,
+# and none runs here. A Swift server that failed ten times would be left alone for a minute: with one device, tests of
+# failures would end there.
 INNER = """
 [filter:catch_errors]
 use = egg:swift#catch_errors
@@ -109,6 +110,7 @@ memcache_servers = 127.0.0.1:{memcached_port}
 [filter:slo]
 use = egg:swift#slo
 rate_limit_under_size = 0
+allow_async_delete = false
 
 [filter:dlo]
 use = egg:swift#dlo

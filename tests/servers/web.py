@@ -33,14 +33,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._send(500, b"")
 
     def answer_ranged(self) -> None:
-        asked = self.headers.get("Range")
-        if asked is None:
-            self._send(200, DATA)
-            return
-        first, _, last = asked.removeprefix("bytes=").partition("-")
-        part = DATA[int(first) : int(last) + 1 if last else None]
-        shown = int(first) + int(self.query.get("shift", "0"))
-        self._send(206, part, {"Content-Range": f"bytes {shown}-{shown + len(part) - 1}/{len(DATA)}"})
+        self._send_part(DATA)
+
+    def answer_file(self) -> None:
+        """One of those that a test has put here."""
+        data = self.server.files.get(self.query["name"])
+        self._send(404, b"") if data is None else self._send_part(data)
 
     def answer_whole(self) -> None:
         self._send(200, DATA)
@@ -85,6 +83,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
         self.close_connection = True
 
+    def _send_part(self, data: bytes) -> None:
+        """The bytes that are asked for; all where none are."""
+        asked = self.headers.get("Range")
+        if asked is None:
+            self._send(200, data)
+            return
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        part = data[int(first) : int(last) + 1 if last else None]
+        shown = int(first) + int(self.query.get("shift", "0"))
+        self._send(206, part, {"Content-Range": f"bytes {shown}-{shown + len(part) - 1}/{len(data)}"})
+
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self._head(status, {"Content-Length": str(len(body)), **(headers or {})})
         if self.command == "GET":
@@ -101,13 +110,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Web(http.server.ThreadingHTTPServer):
-    """`requests` are (method, path, headers) in the order in which they came."""
+    """`requests` are (method, path, headers) in the order in which they came; `files` lie at file?name=NAME."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.files: dict[str, bytes] = {}
         self.ended = threading.Event()
 
     def url(self, path: str) -> str:

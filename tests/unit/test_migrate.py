@@ -28,7 +28,7 @@ from glance.registry.db.models import Base
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.db.versions import step_0001
 
-LATER = ("deleted ", "copy_from ", "failure ", "holder ", "lease_until ")  # columns
+LATER = ("start ", "deleted ", "copy_from ", "failure ", "holder ", "lease_until ")  # columns
 
 
 @pytest.fixture

@@ -104,9 +104,8 @@ class Images:
         if not ctx.is_admin:
             change = replace(change, owner=UNSET)
         if not source.body and v1.is_true(request.headers.get(PURGE, "true")):
-            change = replace(
-                change, dropped=frozenset(filter(v1.is_spellable, image.properties)).difference(properties)
-            )
+            unnamed = (key for key in image.properties if v1.is_spellable(key) and key not in properties)
+            change = replace(change, dropped=frozenset(unnamed))
         if source.is_any:
             v1.check_formats(change.applied_to(image))
         return self._apply(request, image, change, source)

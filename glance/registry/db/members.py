@@ -4,9 +4,9 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, false, insert, select, true, update
+from sqlalchemy import Connection, Row, Select, Table, delete, false, insert, select, update
 
-from glance.core.access import can_change
+from glance.core.access import can_change, speaks_for
 from glance.core.context import Context
 from glance.core.errors import NotAllowed, NotFound, TooMany
 from glance.core.image import Image, Member, MemberStatus
@@ -15,14 +15,6 @@ from glance.registry.db.models import ImageRow, MemberRow, now
 
 IMAGES = cast(Table, ImageRow.__table__)
 MEMBERS = cast(Table, MemberRow.__table__)
-
-
-def may_share(ctx: Context) -> ColumnElement[bool]:
-    """Of an image: the caller is a member who may share it further."""
-    if not ctx.tenant:
-        return false()
-    mine = select(MEMBERS.c.image).where(MEMBERS.c.member == ctx.tenant, MEMBERS.c.can_share == true())
-    return IMAGES.c.number.in_(mine)
 
 
 def of_image(connection: Connection, ctx: Context, image: Image) -> tuple[Member, ...]:
@@ -35,7 +27,7 @@ def of_image(connection: Connection, ctx: Context, image: Image) -> tuple[Member
 
 def of_tenant(connection: Connection, ctx: Context, tenant: str) -> tuple[Member, ...]:
     statement = _select().where(MEMBERS.c.member == tenant).order_by(MEMBERS.c.image)
-    if not (ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)):
+    if not speaks_for(ctx, tenant):
         statement = statement.where(IMAGES.c.owner == ctx.tenant) if ctx.tenant else statement.where(false())
     return tuple(_member(row) for row in connection.execute(statement))
 
@@ -78,7 +70,7 @@ def change(
 
 def answer(connection: Connection, ctx: Context, image: Image, tenant: str, status: MemberStatus) -> Member:
     """Raises NotFound, NotAllowed."""
-    if not (ctx.is_admin or (ctx.tenant is not None and ctx.tenant == tenant)):
+    if not speaks_for(ctx, tenant):
         raise NotAllowed("only the member himself says whether he accepts an image")
     one = (MEMBERS.c.image == image.number) & (MEMBERS.c.member == tenant)
     if connection.execute(update(MEMBERS).where(one).values(status=str(status), updated_at=now())).rowcount == 0:

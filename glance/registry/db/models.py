@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables: wide enough for everything that any dialect knows of an image, from the first day.
 
-Times are UTC without zone. Lists are sorted by one column, then created_at, then id, and ask for one visibility,
-or for one owner (query.py); each such list has its index below, so a page costs the same however long the list.
-`images.number` is the primary key and is never given twice, not even after the
+Times are UTC without zone. Lists are sorted by one column, then created_at, then id, and are made of parts that have
+one visibility, or one visibility and one owner (query.py); each such part has its index below, so a page costs the
+same however long the list. `images.number` is the primary key and is never given twice, not even after the
 newest image was deleted; `images.id` is the UUID by which newer APIs name the image. Deleted images keep their
 row, so that neither name can come back.
 """
@@ -51,16 +51,29 @@ class Base(DeclarativeBase):
 
 
 LISTED = ("name", "status", "container_format", "disk_format", "size", "updated_at")  # before created_at and id
+FOUND = ("checksum", "os_hash_value", "min_disk", "min_ram", "protected", "hidden")  # by a filter; no list's order
+START = 64  # characters of a property's value that are indexed: not every database takes all of it
+
+
+def start_of(value: str) -> str:
+    return value[:START]
+
+
+def _lists() -> list[Index]:
+    """For each order of a list, an index that serves it for one visibility, and one for one owner's part of that."""
+    orders = {"number": ["number"], "id": ["id"], "created_at": ["created_at", "id"]}
+    orders |= {key: [key, "created_at", "id"] for key in LISTED}
+    return [
+        *(Index(f"ix_images_list_{name}", "deleted", "visibility", *keys) for name, keys in orders.items()),
+        *(Index(f"ix_images_owner_{name}", "owner", "deleted", "visibility", *keys) for name, keys in orders.items()),
+    ]
 
 
 class ImageRow(Base):
     __tablename__ = "images"
     __table_args__: Any = (
-        Index("ix_images_list_number", "deleted", "visibility", "number"),
-        Index("ix_images_list_id", "deleted", "visibility", "id"),
-        Index("ix_images_list_created_at", "deleted", "visibility", "created_at", "id"),
-        *(Index(f"ix_images_list_{key}", "deleted", "visibility", key, "created_at", "id") for key in LISTED),
-        Index("ix_images_owner_created_at", "owner", "deleted", "created_at", "id"),
+        *_lists(),
+        *(Index(f"ix_images_{field}", field) for field in FOUND),
         Index("ix_images_lease_until", "lease_until"),
         {"sqlite_autoincrement": True, **MYSQL},
     )
@@ -98,11 +111,12 @@ def _image() -> Any:
 
 class PropertyRow(Base):
     __tablename__ = "image_properties"
-    __table_args__ = MYSQL
+    __table_args__: Any = (Index("ix_image_properties_value", "name", "start", "image"), MYSQL)
 
     image: Mapped[int] = _image()
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     value: Mapped[str] = mapped_column(Value)
+    start: Mapped[str] = mapped_column(String(START))  # of the value
 
 
 class LocationRow(Base):
@@ -118,7 +132,7 @@ class LocationRow(Base):
 
 class TagRow(Base):
     __tablename__ = "image_tags"
-    __table_args__ = MYSQL
+    __table_args__: Any = (Index("ix_image_tags_tag", "tag", "image"), MYSQL)
 
     image: Mapped[int] = _image()
     tag: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -126,7 +140,11 @@ class TagRow(Base):
 
 class MemberRow(Base):
     __tablename__ = "image_members"
-    __table_args__: Any = (UniqueConstraint("member", "image"), MYSQL)
+    __table_args__: Any = (
+        UniqueConstraint("member", "image"),
+        Index("ix_image_members_status", "member", "status", "image"),
+        MYSQL,
+    )
 
     image: Mapped[int] = _image()
     member: Mapped[str] = mapped_column(String(255), primary_key=True)

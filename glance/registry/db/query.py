@@ -1,123 +1,180 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Query → SELECT; the SQL twin of core/access.py.
+"""Shape of a query → SELECT of the numbers of one page's images; the SQL twin of access.is_listed().
 
-A list is the union of disjoint parts, each of which one index delivers already sorted: what one visibility or one
-owner has, and of that, for a page in the middle, what equals the last image in the first keys and lies behind it
-in the next. Each part is cut to a page before they are merged. So a page costs as many index look-ups as there
-are parts, however many images there are.
+A page costs as many steps in indexes as it has images, however many there are in all. There are two ways to that.
+
+Usually the list is read in its order. It is the union of disjoint parts, each of which one index delivers sorted:
+what one visibility, or one owner, has, and of that, for a page in the middle, what equals the last image in the
+first keys and lies behind it in the next. Each part is cut to a page before they are merged.
+
+But what few images fit is not looked for in that order: it is fetched whole by an index of its own, and sorted.
+rare.py tells what is few.
+
+No database has to guess which index to take: a part shows it the conditions that one index serves, and hides all
+others (_hidden).
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, Table, and_, false, or_, select, true, union_all
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, false, or_, select, true, union_all
 
-from glance.core.context import Context
 from glance.core.image import Visibility
-from glance.core.query import Comparison, Filter, Query, Sort, Value
-from glance.registry.db.models import ImageRow, MemberRow, PropertyRow, TagRow
+from glance.core.query import Comparison, Sort
+from glance.registry.db.models import LISTED, ImageRow, MemberRow, PropertyRow, TagRow
+from glance.registry.db.shape import LIMIT, TENANT, Criterion, Shape, value_of
 
 IMAGES = cast(Table, ImageRow.__table__)
 MEMBERS = cast(Table, MemberRow.__table__)
 PROPERTIES = cast(Table, PropertyRow.__table__)
 TAGS = cast(Table, TagRow.__table__)
+ALL_ROWS = 2**31 - 1  # a LIMIT that cuts nothing, but makes a database evaluate what is inside on its own
+STATEMENTS = 500  # that are kept
 
 Condition = ColumnElement[bool]
 
 
-def select_page(ctx: Context, query: Query) -> Select[Any]:
-    """The rows of one page, and one more if there is more."""
-    order = query.order
-    filters = and_(true(), *_filters(query))
-    parts = [
-        select(IMAGES)
-        .where(scope, region, filters)
-        .order_by(*_order_by(IMAGES.c, order, depth))
-        .limit(query.limit + 1)
-        for scope in _scopes(ctx, query)
-        for region, depth in _regions(query, order)
-    ]
-    if len(parts) == 1:
-        return parts[0]
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One part of what a caller may list. An index begins with the columns of `index`."""
+
+    index: Condition
+    rest: tuple[Condition, ...] = ()
+    shared: bool = False  # with the caller, by its owner
+
+
+@lru_cache(STATEMENTS)
+def page_in_order(shape: Shape, few_shared: bool) -> Select[Any]:
+    """`few_shared`: what is shared with the caller is few images."""
+    parts = []
+    for scope in _scopes(shape):
+        if scope.shared and few_shared:
+            parts.append(_sorted_few(shape, shared_with_me(shape), and_(scope.index, *scope.rest)))
+        else:
+            parts.extend(_in_order(shape, scope))
     if not parts:
-        return select(IMAGES).where(false())
+        return select(IMAGES.c.number).where(false())
     merged = union_all(*(select(part.subquery()) for part in parts)).subquery()
-    return select(merged).order_by(*_order_by(merged.c, order)).limit(query.limit + 1)
+    return select(merged.c.number).order_by(*_order_by(merged.c, shape.order)).limit(bindparam(LIMIT))
 
 
-def visible_to(ctx: Context) -> Condition:
-    """The twin of access.can_see()."""
-    if ctx.is_admin:
-        return true()
-    visibility = IMAGES.c.visibility
-    return or_(
-        visibility.in_((str(Visibility.PUBLIC), str(Visibility.COMMUNITY))),
-        *(
-            [IMAGES.c.owner == ctx.tenant, (visibility == str(Visibility.SHARED)) & _member(ctx)]
-            if ctx.tenant
-            else []
-        ),
+@lru_cache(STATEMENTS)
+def page_of_few(shape: Shape, few: Select[Any]) -> Select[Any]:
+    """`few` selects the numbers of all images that one of the conditions leaves over."""
+    listed = or_(false(), *(and_(scope.index, *scope.rest) for scope in _scopes(shape)))
+    return select(_sorted_few(shape, few, listed).subquery().c.number)
+
+
+def shared_with_me(shape: Shape) -> Select[Any]:
+    """The numbers of images whose member the caller is."""
+    mine = select(MEMBERS.c.image).where(MEMBERS.c.member == bindparam(TENANT))
+    return mine if shape.member_status is None else mine.where(MEMBERS.c.status == str(shape.member_status))
+
+
+def condition_of(item: Criterion, position: int) -> Condition:
+    column: Any = IMAGES.c[item.field]
+    value = value_of(item, position)
+    match item.comparison:
+        case Comparison.IN:
+            return cast(Condition, column == value) if item.single else column.in_(value)
+        case Comparison.NOT_IN:
+            return or_(column.is_(None), column.not_in(value))
+        case Comparison.LESS:
+            return cast(Condition, column < value)
+        case Comparison.LESS_OR_EQUAL:
+            return cast(Condition, column <= value)
+        case Comparison.MORE:
+            return cast(Condition, column > value)
+        case Comparison.MORE_OR_EQUAL:
+            return cast(Condition, column >= value)
+
+
+def having_property(position: int) -> Select[Any]:
+    """The numbers of images that have the query's property at this position."""
+    return select(PROPERTIES.c.image).where(
+        PROPERTIES.c.name == bindparam(f"property{position}"),
+        PROPERTIES.c.start == bindparam(f"start{position}"),
+        PROPERTIES.c.value == bindparam(f"value{position}"),
     )
 
 
-def changeable_by(ctx: Context) -> Condition:
-    """The twin of access.can_change()."""
-    if ctx.is_admin:
-        return true()
-    return IMAGES.c.owner == ctx.tenant if ctx.tenant else false()
+def having_tag(position: int) -> Select[Any]:
+    return select(TAGS.c.image).where(TAGS.c.tag == bindparam(f"tag{position}"))
 
 
-def _member(ctx: Context, status: object = None) -> Condition:
-    mine = select(MEMBERS.c.image).where(MEMBERS.c.member == ctx.tenant)
-    return IMAGES.c.number.in_(mine if status is None else mine.where(MEMBERS.c.status == str(status)))
+def served_in_order(shape: Shape, item: Criterion) -> bool:
+    """Whether an index delivers what fits sorted as the list is."""
+    if not (item.comparison is Comparison.IN and item.single):
+        return False
+    rest = [sort.key for sort in shape.order if sort.key != item.field]
+    return item.field == "owner" or (item.field in LISTED and rest == ["created_at", "id"])
 
 
-def _scopes(ctx: Context, query: Query) -> Iterator[Condition]:
-    """What the caller's list is made of: disjoint conditions that begin as the indexes do."""
-    wanted = query.visibility if query.visibility is not None else frozenset(Visibility)
-    for deleted in (False, True) if query.deleted else (False,):
-        alive = IMAGES.c.deleted == (true() if deleted else false())
-        whole, own = _split(ctx, query, wanted)
-        for visibility in whole:
-            yield alive & (IMAGES.c.visibility == str(visibility))
-        if not ctx.tenant:
-            continue
-        if own:
-            yield alive & (IMAGES.c.owner == ctx.tenant) & IMAGES.c.visibility.in_([str(item) for item in own])
-        if Visibility.SHARED in own:
-            foreign = IMAGES.c.owner.is_(None) | (IMAGES.c.owner != ctx.tenant)
-            shared = IMAGES.c.visibility == str(Visibility.SHARED)
-            yield alive & shared & foreign & _member(ctx, query.member_status)
-
-
-def _split(ctx: Context, query: Query, wanted: frozenset[Visibility]) -> tuple[list[Visibility], list[Visibility]]:
-    """The visibilities of which the caller may list all images, and those of which only some."""
+def _scopes(shape: Shape) -> Iterator[Scope]:
+    """What the caller's list is made of: disjoint conditions, each of which begins as an index does."""
     whole = {Visibility.PUBLIC}
-    if query.visibility is not None:
+    if shape.named:
         whole.add(Visibility.COMMUNITY)
-    if ctx.is_admin and query.everyone:
-        whole = set(Visibility)
-    return sorted(wanted & whole), sorted(wanted - whole)
+    if shape.everyone:
+        whole |= {Visibility.PRIVATE, Visibility.SHARED}
+    mine = IMAGES.c.owner == bindparam(TENANT)
+    foreign = IMAGES.c.owner.is_(None) | (IMAGES.c.owner != bindparam(TENANT))
+    for deleted in (False, True) if shape.deleted else (False,):
+        for visibility in sorted(shape.visibility):
+            index = (IMAGES.c.deleted == (true() if deleted else false())) & (IMAGES.c.visibility == str(visibility))
+            if visibility in whole:
+                yield Scope(index)
+            elif shape.tenant:
+                yield Scope(index & mine)
+                if visibility is Visibility.SHARED:
+                    yield Scope(index, (foreign, IMAGES.c.number.in_(shared_with_me(shape))), shared=True)
 
 
-def _regions(query: Query, order: tuple[Sort, ...]) -> Iterator[tuple[Condition, int]]:
+def _in_order(shape: Shape, scope: Scope) -> Iterator[Select[Any]]:
+    served = [condition_of(item, n) for n, item in enumerate(shape.criteria) if served_in_order(shape, item)]
+    hidden = _hidden(and_(*scope.rest, *_filters(shape)))
+    for region, depth in _regions(shape):
+        part = _selected(shape).where(scope.index, region, *served, hidden)
+        yield part.order_by(*_order_by(IMAGES.c, shape.order, depth)).limit(bindparam(LIMIT))
+
+
+def _sorted_few(shape: Shape, few: Select[Any], listed: Condition) -> Select[Any]:
+    behind = or_(*(region for region, _ in _regions(shape)))
+    fitting = _selected(shape).where(IMAGES.c.number.in_(few), _hidden(and_(listed, behind, *_filters(shape))))
+    found = fitting.limit(ALL_ROWS).subquery()
+    return select(found).order_by(*_order_by(found.c, shape.order)).limit(bindparam(LIMIT))
+
+
+def _selected(shape: Shape) -> Select[Any]:
+    return select(*dict.fromkeys((IMAGES.c.number, *(IMAGES.c[item.key] for item in shape.order))))
+
+
+def _hidden(condition: Condition) -> Condition:
+    """The same to the result, but nothing to choose an index by."""
+    return case((condition, 1), else_=0) == 1
+
+
+def _regions(shape: Shape) -> Iterator[tuple[Condition, int]]:
     """What lies behind query.after, in disjoint conditions; without it, the first key's nulls and its values.
 
     With each, the number of keys that are all null or never null in it."""
-    if query.after is None:
-        column = IMAGES.c[order[0].key]
+    if shape.after is None:
+        column = IMAGES.c[shape.order[0].key]
         for condition in (column.is_(None), column.is_not(None)) if column.nullable else (true(),):
             yield condition, 1
         return
     same: list[Condition] = []
-    for item, value in zip(order, query.after, strict=True):
+    for position, (item, known) in enumerate(zip(shape.order, shape.after, strict=True)):
         column = IMAGES.c[item.key]
+        value: Any = bindparam(f"after{position}") if known else None
         for behind in _behind(column, item.descending, value):
             yield and_(*same, behind), len(same) + 1
         same.append(column.is_(None) if value is None else column == value)
 
 
-def _behind(column: Any, descending: bool, value: Value) -> Iterator[Condition]:
+def _behind(column: Any, descending: bool, value: Any) -> Iterator[Condition]:
     if value is None:
         if not descending:
             yield column.is_not(None)
@@ -139,29 +196,11 @@ def _order_by(columns: Any, order: tuple[Sort, ...], depth: int = 0) -> Iterator
         yield column.desc() if item.descending else column
 
 
-def _filters(query: Query) -> Iterator[Condition]:
-    for item in query.filters:
-        yield _filter(item)
-    for name, value in query.properties.items():
-        own = PROPERTIES.c.image == IMAGES.c.number
-        yield select(PROPERTIES).where(own, PROPERTIES.c.name == name, PROPERTIES.c.value == value).exists()
-    for tag in sorted(query.tags):
-        yield select(TAGS).where(TAGS.c.image == IMAGES.c.number, TAGS.c.tag == tag).exists()
-
-
-def _filter(item: Filter) -> Condition:
-    column = IMAGES.c[item.field]
-    first = item.values[0] if item.values else None
-    match item.comparison:
-        case Comparison.IN:
-            return column == first if len(item.values) == 1 else column.in_(item.values)
-        case Comparison.NOT_IN:
-            return or_(column.is_(None), column.not_in(item.values))
-        case Comparison.LESS:
-            return column < first
-        case Comparison.LESS_OR_EQUAL:
-            return column <= first
-        case Comparison.MORE:
-            return column > first
-        case Comparison.MORE_OR_EQUAL:
-            return column >= first
+def _filters(shape: Shape) -> Iterator[Condition]:
+    yield true()
+    for position, item in enumerate(shape.criteria):
+        yield condition_of(item, position)
+    for position in range(shape.properties):
+        yield having_property(position).where(PROPERTIES.c.image == IMAGES.c.number).exists()
+    for position in range(shape.tags):
+        yield having_tag(position).where(TAGS.c.image == IMAGES.c.number).exists()

@@ -6,39 +6,32 @@ races. A write transaction begins with a write, so that SQLite takes its lock at
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, case, delete, false, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, false, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from glance.core.access import can_change
 from glance.core.context import Context
 from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, Protected, WrongState
-from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
+from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, Status, Visibility
 from glance.core.policy import Action, Policy
 from glance.core.query import MAX_PAGE, Page, Query, position_of
-from glance.core.values import MAX_INT, check_properties, shown
-from glance.registry.db import leases, members
+from glance.core.values import MAX_INT, shown
+from glance.registry.db import leases, members, rows
 from glance.registry.db.engine import translated
-from glance.registry.db.models import ImageRow, LocationRow, PropertyRow, TagRow, now
-from glance.registry.db.query import changeable_by, select_page, visible_to
+from glance.registry.db.models import ImageRow, now
+from glance.registry.db.rare import numbers_of_page
+from glance.registry.db.rights import changeable_by, shareable_by, visible_to
+from glance.registry.db.shape import shape_of, values_of
 
-DIGITS = 18  # of a number that surely fits into 64 bits
 TICK = timedelta(microseconds=1)
+CLEANING = timedelta(seconds=60)  # that who deletes an image has to remove its bytes
 
 IMAGES: Any = ImageRow.__table__
-LOCATIONS: Any = LocationRow.__table__
-PROPERTIES: Any = PropertyRow.__table__
-TAGS: Any = TagRow.__table__
-
-ALIVE = IMAGES.c.deleted == false()
-SIDE_TABLES = frozenset({"locations", "properties", "tags", "dropped"})
-KEPT = ("deleted", "holder", "lease_until")  # columns that are no fields of an image
-IMAGE_COLUMNS = tuple(column.name for column in IMAGES.columns if column.name not in KEPT)
-CLEANING = timedelta(seconds=60)  # that who deletes an image has to remove its bytes
 
 
 class SqlRegistry:
@@ -62,38 +55,30 @@ class SqlRegistry:
         if not ctx.is_admin:
             image = replace(image, owner=ctx.tenant)
         created_at = image.created_at or now()
-        row: dict[str, Any] = {name: getattr(image, name) for name in IMAGE_COLUMNS}
-        row |= {
-            "id": image.id or str(uuid.uuid4()),
-            "status": str(image.status),
-            "visibility": str(image.visibility),
-            "created_at": created_at,
-            "updated_at": created_at,
-            "lease_until": now() if image.copy_from is not None else None,
-        }
-        if image.number is None:
-            del row["number"]
+        image = replace(image, id=image.id or str(uuid.uuid4()), created_at=created_at, updated_at=created_at)
+        row = rows.columns_of(image) | {"lease_until": now() if image.copy_from is not None else None}
         with translated():
             try:
                 with self._engine.begin() as connection:
                     inserted: Any = connection.execute(insert(IMAGES).values(row))
                     number = inserted.inserted_primary_key[0]
-                    _write_sides(connection, number, image.locations, image.properties, image.tags)
-                    return _one(connection, IMAGES.c.number == number)
+                    rows.write_sides(connection, number, image.locations, image.properties, image.tags)
+                    return rows.one(connection, IMAGES.c.number == number)
             except IntegrityError as error:
                 raise Duplicate("an image of that identifier exists, or existed") from error
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
-        condition = _named(image_id) if deleted else _named(image_id) & ALIVE
+        condition = rows.named(image_id) if deleted else rows.named(image_id) & rows.ALIVE
         with translated(), self._engine.connect() as connection:
-            return _one(connection, condition & visible_to(ctx), image_id)
+            return rows.one(connection, condition & visible_to(ctx), image_id)
 
     def find(self, ctx: Context, query: Query) -> Page:
         query = replace(query, limit=min(query.limit, MAX_PAGE))
+        shape, values = shape_of(ctx, query), values_of(ctx, query)
         with translated(), self._engine.connect() as connection:
-            rows = connection.execute(select_page(ctx, query)).all()
-            images = _images(connection, rows[: query.limit])
-        after = position_of(images[-1], query.order) if len(rows) > query.limit else None
+            numbers = numbers_of_page(connection, shape, values)
+            images = rows.in_order(connection, numbers[: query.limit])
+        after = position_of(images[-1], query.order) if len(numbers) > query.limit else None
         return Page(images=images, after=after)
 
     def update(
@@ -107,11 +92,13 @@ class SqlRegistry:
     ) -> Image:
         given = change.given()
         _check_alive(given.get("status"))
-        if change.visibility is Visibility.PUBLIC:
-            self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
-        if "owner" in given and not ctx.is_admin:
-            raise NotAllowed("only an admin may give an image to another owner")
-        expected = _named(image_id) & ALIVE & changeable_by(ctx)
+        try:
+            self._check_rights(ctx, change)
+        except NotAllowed:
+            with translated(), self._engine.connect() as connection:
+                _changeable(connection, ctx, image_id)  # who may not even see it is not told more than that
+            raise
+        expected = rows.named(image_id) & rows.ALIVE & changeable_by(ctx)
         if expect is not None:
             expected &= IMAGES.c.status == str(expect)
         if holder is not None:
@@ -120,11 +107,11 @@ class SqlRegistry:
             if connection.execute(update(IMAGES).where(expected).values(_columns(given))).rowcount == 0:
                 image = _changeable(connection, ctx, image_id)
                 raise WrongState(f"image {image.number} is {image.status}, not {expect}, or in other hands")
-            image = _one(connection, _named(image_id), image_id)
-            if not given.keys() & SIDE_TABLES:
+            image = rows.one(connection, rows.named(image_id), image_id)
+            if not given.keys() & rows.SIDES:
                 return image
-            _change_sides(connection, image, given)
-            return _one(connection, _named(image_id), image_id)
+            rows.change_sides(connection, image, given)
+            return rows.one(connection, rows.named(image_id), image_id)
 
     def remove(self, ctx: Context, image_id: str) -> Image:
         moment = now()
@@ -136,24 +123,24 @@ class SqlRegistry:
             "holder": None,
             "lease_until": moment + CLEANING,
         }
-        allowed = _named(image_id) & ALIVE & (IMAGES.c.protected == false())
+        allowed = rows.named(image_id) & rows.ALIVE & (IMAGES.c.protected == false())
         foreign = self._policy.allows(ctx, Action.DELETE_FOREIGN_IMAGE)
         allowed &= visible_to(ctx) if foreign else changeable_by(ctx)
         with translated(), self._engine.begin() as connection:
             if connection.execute(update(IMAGES).where(allowed).values(gone)).rowcount == 0:
                 image = _visible(connection, ctx, image_id) if foreign else _changeable(connection, ctx, image_id)
                 raise Protected(f"image {image.number} is protected against deletion: update it first")
-            image = _one(connection, _named(image_id), image_id)
+            image = rows.one(connection, rows.named(image_id), image_id)
             members.clear(connection, image)
             if not image.locations:
-                leases.release(connection, _named(image_id))
+                leases.release(connection, rows.named(image_id))
             return image
 
     def release(self, ctx: Context, image_id: str) -> None:
         _check_admin(ctx)
         with translated(), self._engine.begin() as connection:
-            if leases.release(connection, _named(image_id)) == 0:
-                raise _not_found(image_id)
+            if leases.release(connection, rows.named(image_id)) == 0:
+                raise NotFound(f"there is no image {shown(image_id)}")
 
     def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
         _check_admin(ctx)
@@ -164,7 +151,7 @@ class SqlRegistry:
             for number, lease_until in stalled:
                 with self._engine.begin() as connection:
                     if leases.claim(connection, number, lease_until, holder, lease):
-                        claimed.append(_one(connection, IMAGES.c.number == number))
+                        claimed.append(rows.one(connection, IMAGES.c.number == number))
             return tuple(claimed)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
@@ -179,7 +166,7 @@ class SqlRegistry:
         self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
     ) -> tuple[Member, ...]:
         with translated(), self._engine.begin() as connection:
-            image = self._to_share(connection, ctx, image_id)
+            image = _to_share(connection, ctx, image_id, share=bool(wanted))
             members.change(connection, image, wanted, replace, self._first_answer)
             return members.of_image(connection, ctx, image)
 
@@ -189,25 +176,33 @@ class SqlRegistry:
 
     def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
         with translated(), self._engine.begin() as connection:
-            image = self._to_share(connection, ctx, image_id)
+            image = _to_share(connection, ctx, image_id, share=False)
             members.drop(connection, image, tenant)
 
-    def _to_share(self, connection: Connection, ctx: Context, image_id: str) -> Image:
-        """An image that the caller may share; locked until the transaction ends, so that changes of its members
-        come one after the other. A private one is shared from now on."""
-        shared = case(
-            (IMAGES.c.visibility == str(Visibility.PRIVATE), str(Visibility.SHARED)), else_=IMAGES.c.visibility
-        )
-        allowed = _named(image_id) & ALIVE & (changeable_by(ctx) | members.may_share(ctx))
-        if connection.execute(update(IMAGES).where(allowed).values(visibility=shared)).rowcount == 0:
-            _visible(connection, ctx, image_id)
-            raise NotAllowed("only the owner of an image, and members that may share it, give it members")
-        return _one(connection, _named(image_id), image_id)
+    def _check_rights(self, ctx: Context, change: ImageChange) -> None:
+        """Raises NotAllowed for what takes more than to own the image."""
+        if change.visibility is Visibility.PUBLIC:
+            self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
+        if change.owner is not UNSET and not ctx.is_admin:
+            raise NotAllowed("only an admin may give an image to another owner")
+
+
+def _to_share(connection: Connection, ctx: Context, image_id: str, *, share: bool) -> Image:
+    """An image that the caller may share; locked until the transaction ends, so that changes of its members come
+    one after the other. With `share`, a private one is shared from now on."""
+    visibility = IMAGES.c.visibility
+    shared = case((visibility == str(Visibility.PRIVATE), str(Visibility.SHARED)), else_=visibility)
+    allowed = rows.named(image_id) & rows.ALIVE & visible_to(ctx) & shareable_by(ctx)
+    locked = update(IMAGES).where(allowed).values(visibility=shared if share else visibility)
+    if connection.execute(locked).rowcount == 0:
+        _visible(connection, ctx, image_id)
+        raise NotAllowed("only the owner of an image, and members that may share it, give it members")
+    return rows.one(connection, rows.named(image_id), image_id)
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
     """What an update sets in the table of images. To renew a lease changes nothing of the image."""
-    columns: dict[str, Any] = {name: _plain(value) for name, value in given.items() if name not in SIDE_TABLES}
+    columns: dict[str, Any] = {name: rows.plain(value) for name, value in given.items() if name not in rows.SIDES}
     if "lease" in columns:
         lease = columns.pop("lease")
         columns["lease_until"] = None if lease is None else now() + timedelta(seconds=lease)
@@ -222,9 +217,9 @@ def _check_admin(ctx: Context) -> None:
 
 
 def _updated_at() -> ColumnElement[datetime]:
-    """Later than created_at even for a clock that stands still: what differs has been updated."""
+    """Now, but never created_at: by that one sees whether an image has been updated."""
     moment = now()
-    return case((IMAGES.c.created_at >= moment, moment + TICK), else_=moment)
+    return case((IMAGES.c.created_at == moment, moment + TICK), else_=moment)
 
 
 def _check_alive(status: object) -> None:
@@ -232,24 +227,8 @@ def _check_alive(status: object) -> None:
         raise Invalid("an image cannot be added as deleted or updated to be so: it is removed")
 
 
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Status | Visibility) else value
-
-
-def _named(image_id: str) -> ColumnElement[bool]:
-    """The condition that an image has this name: a number or a UUID."""
-    named: ColumnElement[bool] = IMAGES.c.id == image_id
-    if image_id.isascii() and image_id.isdigit() and len(image_id) <= DIGITS:
-        named = IMAGES.c.number == int(image_id)
-    return named
-
-
-def _not_found(image_id: str) -> NotFound:
-    return NotFound(f"there is no image {shown(image_id)}")
-
-
 def _visible(connection: Connection, ctx: Context, image_id: str) -> Image:
-    return _one(connection, _named(image_id) & ALIVE & visible_to(ctx), image_id)
+    return rows.one(connection, rows.named(image_id) & rows.ALIVE & visible_to(ctx), image_id)
 
 
 def _changeable(connection: Connection, ctx: Context, image_id: str) -> Image:
@@ -258,73 +237,3 @@ def _changeable(connection: Connection, ctx: Context, image_id: str) -> Image:
     if not can_change(ctx, image):
         raise NotAllowed(f"image {image.number} belongs to another tenant")
     return image
-
-
-def _one(connection: Connection, condition: ColumnElement[bool], image_id: str = "") -> Image:
-    row = connection.execute(select(IMAGES).where(condition)).one_or_none()
-    if row is None:
-        raise _not_found(image_id)
-    return _images(connection, [row])[0]
-
-
-def _images(connection: Connection, rows: Iterable[Row[Any]]) -> tuple[Image, ...]:
-    """Rows → images, with one query per side table."""
-    rows = list(rows)
-    numbers = [row.number for row in rows]
-    locations: dict[int, list[str]] = {number: [] for number in numbers}
-    properties: dict[int, dict[str, str]] = {number: {} for number in numbers}
-    tags: dict[int, set[str]] = {number: set() for number in numbers}
-    if numbers:
-        for side in _side(connection, LOCATIONS, numbers, LOCATIONS.c.position):
-            locations[side.image].append(side.url)
-        for side in _side(connection, PROPERTIES, numbers, PROPERTIES.c.name):
-            properties[side.image][side.name] = side.value
-        for side in _side(connection, TAGS, numbers, TAGS.c.tag):
-            tags[side.image].add(side.tag)
-    return tuple(
-        Image(
-            **{
-                **{name: value for name, value in row._mapping.items() if name not in KEPT},
-                "status": Status(row.status),
-                "visibility": Visibility(row.visibility),
-                "locations": tuple(locations[row.number]),
-                "properties": properties[row.number],
-                "tags": frozenset(tags[row.number]),
-            }
-        )
-        for row in rows
-    )
-
-
-def _side(connection: Connection, table: Any, numbers: list[int], order: Any) -> Iterable[Row[Any]]:
-    return connection.execute(select(table).where(table.c.image.in_(numbers)).order_by(table.c.image, order))
-
-
-def _change_sides(connection: Connection, image: Image, given: Mapping[str, Any]) -> None:
-    for name, table in (("locations", LOCATIONS), ("tags", TAGS)):
-        if name in given:
-            connection.execute(delete(table).where(table.c.image == image.number))
-    named: Mapping[str, str] = given.get("properties", {})
-    dropped: frozenset[str] = given.get("dropped", frozenset())
-    check_properties({**{name: own for name, own in image.properties.items() if name not in dropped}, **named})
-    replaced = [name for name in image.properties if name in named or name in dropped]
-    if replaced:
-        own = PROPERTIES.c.image == image.number
-        connection.execute(delete(PROPERTIES).where(own, PROPERTIES.c.name.in_(replaced)))
-    _write_sides(connection, image.number, given.get("locations", ()), named, given.get("tags", ()))
-
-
-def _write_sides(
-    connection: Connection,
-    number: int | None,
-    locations: Iterable[str],
-    properties: Mapping[str, str],
-    tags: Iterable[str],
-) -> None:
-    for table, rows in (
-        (LOCATIONS, [{"image": number, "position": i, "url": url} for i, url in enumerate(locations)]),
-        (PROPERTIES, [{"image": number, "name": name, "value": value} for name, value in properties.items()]),
-        (TAGS, [{"image": number, "tag": tag} for tag in tags]),
-    ):
-        if rows:
-            connection.execute(insert(table), rows)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands in docs/api-*.md are run, page by page, and print what stands there."""
+
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.functional.daemons import Installation
+
+pytestmark = [
+    pytest.mark.functional,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the commands of the pages are curl's"),
+]
+
+PAGES = sorted((Path(__file__).parents[2] / "docs").glob("api-*.md"))
+MARK = "--- the next command ---"
+VARYING = {  # what differs from run to run → as it stands in the pages
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}": "TIME",
+    r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT": "DATE",
+    r"req-[0-9a-f-]{36}": "REQUEST",
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": "UUID",
+    r"file:///[^\s\"]*/images/": "file:///…/images/",
+}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def files_served(folder: Path) -> Iterator[int]:
+    """The port of a web server of the folder's files."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def commands_of(page: str) -> list[tuple[str, str]]:
+    """The commands of a page, and what each prints: indented lines after `$`."""
+    found: list[tuple[str, str]] = []
+    for block in re.findall(r"^    \$ (?:.*\n(?:    .*\n|\n(?=    ))*)", page, re.MULTILINE):
+        text = re.sub(r"^    ", "", block, flags=re.MULTILINE)
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, printed = re.fullmatch(r"((?:.*\\\n)*.*\n)((?:.*\n)*)", part).groups()
+            found.append((command.rstrip("\n"), printed.rstrip("\n")))
+    return found
+
+
+def plain(text: str) -> str:
+    """Without what differs from run to run."""
+    for pattern, word in VARYING.items():
+        text = re.sub(pattern, word, text)
+    return text.replace("\r", "").strip()
+
+
+def printed_by(commands: list[str], installation: Installation, web_port: int) -> list[str]:
+    """What each of the commands prints, run by one shell in the folder of the installation."""
+    script = f"\necho; echo '{MARK}'\n".join(["alias curl='curl -sS'; shopt -s expand_aliases", *commands])
+    script = script.replace("localhost:9292", f"localhost:{installation.api_port}")
+    script = script.replace("localhost:8000", f"localhost:{web_port}")
+    done = subprocess.run(
+        ["bash", "-O", "expand_aliases", "-c", script],
+        cwd=installation.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        check=False,
+    )
+    text = done.stdout.decode().replace(f"localhost:{installation.api_port}", "localhost:9292")
+    return text.split(f"{MARK}\n")[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_print_what_stands_there(installation: Installation, page: Path) -> None:
+    installation.configure(api="http_store_allowed_hosts = localhost")
+    installation.start()
+    commands = commands_of(page.read_text("utf-8"))
+    assert commands
+    with files_served(installation.folder) as web_port:
+        printed = printed_by([command for command, _ in commands], installation, web_port)
+    for (command, expected), found in zip(commands, printed, strict=True):
+        assert f"$ {command}\n{plain(found)}" == f"$ {command}\n{plain(expected)}"
