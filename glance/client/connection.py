@@ -101,6 +101,8 @@ class Connection:
             raise failure.error from None
         except requests.RequestException as error:
             raise self._failure(error) from error
+        except OSError as error:  # a file of certificates that cannot be read
+            raise Invalid(str(error)) from error
         if response.status_code in SUCCESS:
             return response
         with response:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the server is and who we are: from options, then from the variables OS_*, of 2011 and of later years."""
 
+import logging
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def _keystone(
     from keystoneauth1 import exceptions, session  # takes a while to load, and most do without
     from keystoneauth1.identity import generic
 
+    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)  # what it warns of, it also raises
     auth = generic.Password(
         auth_url=found.need("os_auth_url"),
         username=found.need("os_username"),
@@ -137,8 +139,10 @@ def _keystone(
         )
     except exceptions.Unauthorized:
         raise NotAuthenticated("Keystone does not know these credentials") from None
-    except exceptions.ClientException as error:
+    except exceptions.CatalogException as error:
+        raise Failed(f"Keystone does not know where Glance is ({error}): say it with --url") from None
+    except (exceptions.ClientException, OSError) as error:  # an OSError is a file of certificates
         raise Failed(f"Failed to get a token from {found['os_auth_url']}: {' '.join(str(error).split())}") from None
     if endpoint is None:
-        raise Failed("Keystone knows no address of an image service here: give one with --url")
-    return token, str(endpoint)
+        raise Failed("Keystone does not know where Glance is: say it with --url")
+    return token, endpoint

@@ -8,6 +8,7 @@ from argparse import Namespace
 
 from glance.cli.images.commands import COMMANDS
 from glance.cli.images.parser import USAGE, parse, parser_of, root_parser
+from glance.cli.process import plain
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     except OSError as error:
         if options.debug:
             raise
-        print(f"Failed to print: {error.strerror}", file=sys.stderr)
+        print(f"Failed to print: {plain(error)}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
         return 1
 
