@@ -39,7 +39,11 @@ def wait_for(true: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def newest(installation: Installation) -> dict[str, object]:
-    return requests.get(url(installation, "/detail"), timeout=10).json()["images"][-1]
+    def images() -> list[dict[str, object]]:
+        return requests.get(url(installation, "/detail"), timeout=10).json()["images"]
+
+    wait_for(lambda: bool(images()))  # a request that has just been sent may not have made its record yet
+    return images()[-1]
 
 
 def stored(installation: Installation) -> set[str]:
