@@ -10,11 +10,13 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 import pytest
+from botocore.loaders import JSONFileLoader
 from botocore.retries.standard import ExponentialBackoff
 
 from glance.core.errors import BlobMissing, BrokenUpload, Duplicate, GlanceError, StoreDown, StoreFull
@@ -88,6 +90,14 @@ def make(server: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Callable[
 @pytest.fixture
 def store(make: Callable[..., S3Store]) -> S3Store:
     return make()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _botocore_reads_its_files_once() -> Iterator[None]:
+    """For each client it would read and decode a description of S3 anew, which takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", staticmethod(cache(JSONFileLoader().load_file)))
+        yield
 
 
 class Look:
