@@ -2,12 +2,19 @@
 """Loads the fixtures that several folders of tests share, and counts what was skipped where nothing may be."""
 
 import os
+import signal
 
 import pytest
 
 pytest_plugins = ["tests.servers.fixtures"]
 
 skipped: list[str] = []
+
+
+def pytest_configure() -> None:
+    """A shell gives commands in its background an ignored SIGINT, and what they start inherits it: programs that a
+    test interrupts would not notice."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
