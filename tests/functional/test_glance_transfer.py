@@ -282,7 +282,9 @@ def test_an_upload_by_a_pipe(running: Installation, queued: str) -> None:
 def test_what_has_its_bytes_takes_no_others(running: Installation, image_id: str) -> None:
     done = running.glance("upload", image_id, stdin=b"other")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"Failed to upload image\. Got error: .* is active, its bytes are taken while it is queued.*\n", done.stderr)
+    assert re.fullmatch(
+        r"Failed to upload image\. Got error: .* is active, its bytes are taken while it is queued.*\n", done.stderr
+    )
 
 
 def test_an_upload_that_breaks(running: Installation, queued: str, proxy: Proxy) -> None:

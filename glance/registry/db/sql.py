@@ -68,9 +68,8 @@ class SqlRegistry:
                 raise Duplicate("an image of that identifier exists, or existed") from error
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
-        condition = rows.named(image_id) if deleted else rows.named(image_id) & rows.ALIVE
         with translated(), self._engine.connect() as connection:
-            return rows.one(connection, condition & visible_to(ctx), image_id)
+            return rows.visible(connection, ctx, image_id, deleted=deleted)
 
     def find(self, ctx: Context, query: Query) -> Page:
         query = replace(query, limit=min(query.limit, MAX_PAGE))
@@ -128,7 +127,7 @@ class SqlRegistry:
         allowed &= visible_to(ctx) if foreign else changeable_by(ctx)
         with translated(), self._engine.begin() as connection:
             if connection.execute(update(IMAGES).where(allowed).values(gone)).rowcount == 0:
-                image = _visible(connection, ctx, image_id) if foreign else _changeable(connection, ctx, image_id)
+                image = rows.visible(connection, ctx, image_id) if foreign else _changeable(connection, ctx, image_id)
                 raise Protected(f"image {image.number} is protected against deletion: update it first")
             image = rows.one(connection, rows.named(image_id), image_id)
             members.clear(connection, image)
@@ -156,7 +155,7 @@ class SqlRegistry:
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         with translated(), self._engine.connect() as connection:
-            return members.of_image(connection, ctx, _visible(connection, ctx, image_id))
+            return members.of_image(connection, ctx, rows.visible(connection, ctx, image_id))
 
     def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
         with translated(), self._engine.connect() as connection:
@@ -172,7 +171,7 @@ class SqlRegistry:
 
     def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
         with translated(), self._engine.begin() as connection:
-            return members.answer(connection, ctx, _visible(connection, ctx, image_id), tenant, status)
+            return members.answer(connection, ctx, rows.visible(connection, ctx, image_id), tenant, status)
 
     def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
         with translated(), self._engine.begin() as connection:
@@ -195,7 +194,7 @@ def _to_share(connection: Connection, ctx: Context, image_id: str, *, share: boo
     allowed = rows.named(image_id) & rows.ALIVE & visible_to(ctx) & shareable_by(ctx)
     locked = update(IMAGES).where(allowed).values(visibility=shared if share else visibility)
     if connection.execute(locked).rowcount == 0:
-        _visible(connection, ctx, image_id)
+        rows.visible(connection, ctx, image_id)
         raise NotAllowed("only the owner of an image, and members that may share it, give it members")
     return rows.one(connection, rows.named(image_id), image_id)
 
@@ -227,13 +226,9 @@ def _check_alive(status: object) -> None:
         raise Invalid("an image cannot be added as deleted or updated to be so: it is removed")
 
 
-def _visible(connection: Connection, ctx: Context, image_id: str) -> Image:
-    return rows.one(connection, rows.named(image_id) & rows.ALIVE & visible_to(ctx), image_id)
-
-
 def _changeable(connection: Connection, ctx: Context, image_id: str) -> Image:
     """Raises NotFound, or NotAllowed for an image that is another's."""
-    image = _visible(connection, ctx, image_id)
+    image = rows.visible(connection, ctx, image_id)
     if not can_change(ctx, image):
         raise NotAllowed(f"image {image.number} belongs to another tenant")
     return image
