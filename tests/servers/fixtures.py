@@ -8,7 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.mariadb import Mariadb
+from tests.servers.postgresql import Postgresql
 from tests.servers.swift import Swift
+
+SERVERS = ("swift", "postgresql", "mariadb")
 
 
 @pytest.fixture(scope="session")
@@ -22,11 +26,32 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
         made.stop()
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    made = Postgresql()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Mariadb]:
+    made = Mariadb()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> Iterator[None]:
     report = yield
     if report.failed:
-        made = getattr(item, "funcargs", {}).get("swift")
-        if made is not None:
-            report.sections.append(("log of swift", made.logs()))
+        for name in SERVERS:
+            made = getattr(item, "funcargs", {}).get(name)
+            if made is not None:
+                report.sections.append((f"log of {name}", made.logs()))
     return report
