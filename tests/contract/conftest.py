@@ -179,6 +179,14 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(f"{request.param}_engine")
 
 
+@pytest.fixture(params=DATABASES)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database of every kind that has no tables yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/glance.sqlite"
+    return request.getfixturevalue(request.param).new_database()
+
+
 @pytest.fixture
 def sql(engine: Engine) -> SqlRegistry:
     return SqlRegistry(engine)

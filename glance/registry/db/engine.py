@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -25,7 +24,7 @@ R = TypeVar("R")
 
 LOG = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT: Final = 10  # seconds
+TIMEOUT: Final = 10  # seconds in which a server must take a connection
 LOCK_TIMEOUT: Final = 5  # seconds to wait for the end of another's transaction
 ATTEMPTS: Final = 5  # for a transaction that was undone
 PAUSE: Final = 0.05  # seconds, at most, before the second attempt; before each further one twice as many
@@ -43,8 +42,8 @@ _MARIADB: Final = (
 )
 _POSTGRESQL: Final = f"-c lock_timeout={LOCK_TIMEOUT}s -c jit=off -c client_encoding=utf8"
 _ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
-    "psycopg2": {"connect_timeout": CONNECT_TIMEOUT, "options": _POSTGRESQL},
-    "pymysql": {"connect_timeout": CONNECT_TIMEOUT, "init_command": _MARIADB},
+    "psycopg2": {"connect_timeout": TIMEOUT, "tcp_user_timeout": TIMEOUT * 1000, "options": _POSTGRESQL},
+    "pymysql": {"connect_timeout": TIMEOUT, "init_command": _MARIADB},
 }
 # What all statements of a transaction read is of one moment.
 _SNAPSHOT: Final[Mapping[str, str]] = {
@@ -53,10 +52,9 @@ _SNAPSHOT: Final[Mapping[str, str]] = {
     "mysql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     "mariadb": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
 }
-# Errors after which nothing of the transaction is left, and which come by chance. PostgreSQL: serialization failure,
-# deadlock, and the ends of a server that is being stopped; MariaDB: deadlock, and a row that has changed since.
+# Errors after which nothing of the transaction is left, and which come by chance. PostgreSQL: serialization failure
+# and deadlock; MariaDB: deadlock, and a row that has changed since it was read.
 _CHANCE: Final = frozenset({"40001", "40P01", 1213, 1020})
-_ENDS: Final = frozenset({"57P01", "57P02", "57P03"})
 
 
 class Undone(RegistryDown):
@@ -92,7 +90,6 @@ def connect(sql_connection: str, idle_timeout: int = 3600) -> Engine:
         ) from error
     except ValueError:  # its text would repeat what follows the colon: of the password, when that holds an "@"
         raise Invalid("sql_connection is not a database URL: what follows the host's colon is no port") from None
-    event.listen(engine, "handle_error", _notice_end)
     return engine
 
 
@@ -145,14 +142,7 @@ def _was_undone(error: DBAPIError) -> bool:
     return _code(error) in _CHANCE or (error.connection_invalidated and error.statement is not None)
 
 
-def _code(error: BaseException) -> object:
-    """The code that the database gave the error."""
-    original: Any = getattr(error, "orig", error)
-    code = getattr(original, "pgcode", None)
-    return code if code is not None or not getattr(original, "args", None) else original.args[0]
-
-
-def _notice_end(context: ExceptionContext) -> None:
-    """A server that is being stopped says so before it closes the connection, and the driver thinks it open."""
-    if context.original_exception is not None and _code(context.original_exception) in _ENDS:
-        context.is_disconnect = True
+def _code(error: DBAPIError) -> object:
+    """What the database says it is: psycopg2 has that in an attribute, PyMySQL first."""
+    original: Any = error.orig
+    return getattr(original, "pgcode", None) or next(iter(original.args), None)
