@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands in docs/api-*.md are run, page by page, and print what stands there."""
+"""The commands in docs/api-*.md and docs/registry.md are run, page by page, and print what stands there."""
 
 import re
 import shutil
@@ -20,7 +20,8 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("curl") is None, reason="the commands of the pages are curl's"),
 ]
 
-PAGES = sorted((Path(__file__).parents[2] / "docs").glob("api-*.md"))
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [*sorted(DOCS.glob("api-*.md")), DOCS / "registry.md"]
 MARK = "--- the next command ---"
 VARYING = {  # what differs from run to run → as it stands in the pages
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}": "TIME",
@@ -71,6 +72,7 @@ def printed_by(commands: list[str], installation: Installation, web_port: int) -
     """What each of the commands prints, run by one shell in the folder of the installation."""
     script = f"\necho; echo '{MARK}'\n".join(["alias curl='curl -sS'; shopt -s expand_aliases", *commands])
     script = script.replace("localhost:9292", f"localhost:{installation.api_port}")
+    script = script.replace("localhost:9191", f"localhost:{installation.registry_port}")
     script = script.replace("localhost:8000", f"localhost:{web_port}")
     done = subprocess.run(
         ["bash", "-O", "expand_aliases", "-c", script],
