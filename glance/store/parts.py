@@ -16,8 +16,9 @@ Threads are those of `threading`: green ones where the server has made the stand
 
 import hashlib
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -27,7 +28,8 @@ from glance.core.ports import Source
 R = TypeVar("R")
 
 MIB = 1024 * 1024
-BLOCK = MIB  # bytes read from the source, hashed and sent at a time
+BLOCK = MIB  # bytes read from the source, and hashed, at a time
+TURN = 256 * 1024  # bytes sent before other green threads get their turn
 HELD = 256 * MIB  # bytes that the parts of all uploads of one store may have in memory
 MOST_PARTS = 10_000  # of one object: S3's limit
 GROWTH = 1_250  # of unknown size: a part has at least this fraction of the bytes before it; see part_size()
@@ -49,6 +51,14 @@ class Part:
     def add(self, block: bytes) -> None:
         self.blocks.append(block)
         self._size += len(block)
+
+    def views(self) -> Iterator[memoryview]:
+        """All bytes, to be sent: of views, nobody copies the rest when the network takes a bit of them."""
+        for block in self.blocks:
+            view = memoryview(block)
+            for at in range(0, len(block), TURN):
+                yield view[at : at + TURN]
+                time.sleep(0)
 
     def digest(self, algorithm: str) -> str:
         """In hex. This takes its time: to be called where it holds up nobody."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull, TooLarge
 from glance.core.ports import Threads
 from glance.store import reach
-from glance.store.parts import Part
+from glance.store.parts import TURN, Part
 
 CONNECT_TIMEOUT = 5  # seconds
 ATTEMPTS = 4  # of one request: after 5xx, "slow down" and broken connections, with a growing, random pause between
@@ -113,7 +113,7 @@ class Account(NamedTuple):
 class Body:
     """A part as botocore takes it: a file, from which it can be sent again, and whose hash is known already.
 
-    Other green threads get their turn after each block. What is read are views, which nobody has to copy.
+    What is read are views, which nobody has to copy.
     """
 
     def __init__(self, part: Part, sha256: str) -> None:
@@ -132,7 +132,7 @@ class Body:
             return memoryview(b"")
         block = memoryview(self._blocks[number])
         start = self._at - self._ends[number] + len(block)
-        if start == 0:
+        if start % TURN == 0:
             time.sleep(0)
         taken = block[start : start + size]
         self._at += len(taken)

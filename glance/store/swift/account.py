@@ -43,13 +43,6 @@ class Body:
         return iter(self._blocks)
 
 
-def _views(part: Part) -> Iterator[memoryview]:
-    """What is to be sent. A green socket would copy the rest of bytes each time that it takes a bit of them."""
-    for block in part.blocks:
-        yield memoryview(block)
-        time.sleep(0)  # others want their turn
-
-
 Payload: TypeAlias = bytes | Part | Body  # of a request
 
 
@@ -179,7 +172,7 @@ class Account:
         url, token = access
         connection = self._connection(url)
         if isinstance(body, Part):
-            body = Body(_views(body), len(body)) if body else b""
+            body = Body(body.views(), len(body)) if body else b""
         where = f"{reach.address(url)} (Swift, as its authentication names it)"
         try:
             with faults.answering(where):
