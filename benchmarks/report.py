@@ -98,7 +98,7 @@ def _text(run: Mapping[str, Any], plots: list[str]) -> str:
         "",
         f"Measured {run['moment']} on {platform.machine()}, {platform.system()} {platform.release()}, Python "
         f"{platform.python_version()}, at {run['commit']}, by `tox -e bench`. The peer is OpenStack Glance under "
-        "uWSGI, see `sides.py`. What is measured how: `run.py`. Seconds are this machine's; the ratios are what counts.",
+        "uWSGI, see `sides.py`. How: `run.py`. Seconds are this machine's; the ratios are what counts.",
         "",
         "| what | wanted | measured | |",
         "|---|---|---|---|",
