@@ -73,6 +73,7 @@ lazy-apps = true
 thunder-lock = true
 buffer-size = 65535
 die-on-term = true
+worker-reload-mercy = 2
 disable-logging = true
 """
 
@@ -228,7 +229,8 @@ def peer(here: Path) -> Iterator[Peer]:
             check=True, env=path, stdout=log, stderr=log,
         )  # fmt: skip
         command = [programs / "bin/uwsgi", "--ini", here / "uwsgi.ini", "-H", programs]
-        with _running(subprocess.Popen(command, env=path, stdout=log, stderr=log), side.port) as pid:
+        # Not from our folder, where the package `glance` is another one.
+        with _running(subprocess.Popen(command, cwd=here, env=path, stdout=log, stderr=log), side.port) as pid:
             _await(lambda: side.ask("GET", "/v2/images"))
             side.pids = [pid, *_children(pid)]
             yield side
