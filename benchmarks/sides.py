@@ -49,7 +49,7 @@ default_backend = disk
 [disk]
 filesystem_store_datadir = {here}/images
 [database]
-connection = sqlite:///{here}/peer.sqlite
+connection = sqlite:///{here}/peer.sqlite?timeout=60
 [paste_deploy]
 config_file = {etc}/glance-api-paste.ini
 [oslo_policy]
