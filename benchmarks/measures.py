@@ -19,6 +19,9 @@ from tests.functional.debian import program
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+# Seconds between the starts of uploads that go on at once, on both sides. The peer writes to its database when an upload
+# begins, and two that do so at the same moment are an error 500 with SQLite.
+BETWEEN = 0.3
 
 
 class Rate(NamedTuple):
@@ -63,7 +66,11 @@ def upload(side: sides.Glance, file: Path, count: int = 1) -> float:
     """Seconds for so many uploads at once. What was uploaded is deleted afterwards."""
     images = [side.reserve(file.name) for _ in range(count)]
     started = time.perf_counter()
-    curls = [subprocess.Popen(side.upload_command(image, file), stdout=subprocess.DEVNULL) for image in images]
+    curls = []
+    for image in images:
+        if curls:
+            time.sleep(BETWEEN)
+        curls.append(subprocess.Popen(side.upload_command(image, file), stdout=subprocess.DEVNULL))
     failed = sum(curl.wait() != 0 for curl in curls)  # all of them are waited for
     took = time.perf_counter() - started
     for image in images:
