@@ -19,7 +19,7 @@ from tests.functional.debian import program
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-# Seconds between the starts of uploads that go on at once, on both sides. The peer writes to its database when an upload
+# Seconds between the starts of uploads that go on at once, on both sides. The peer writes to its database when one
 # begins, and two that do so at the same moment are an error 500 with SQLite.
 BETWEEN = 0.3
 
