@@ -218,6 +218,29 @@ def milliseconds(engines: list[Engine], case: Case, runs: int) -> list[float]:
     return [statistics.quantiles(taken[1:], n=4)[0] for taken in times]
 
 
+def prepared(url: str, count: int) -> Engine:
+    """A database with so many images, filled if it is empty."""
+    engine = connect(f"{url}{count}")
+    prepare(engine)
+    with engine.connect() as connection:
+        empty = connection.execute(text("SELECT count(*) FROM images")).scalar_one() == 0
+    if empty:
+        started = time.perf_counter()
+        fill(engine, count)
+        print(f"{count} images in {time.perf_counter() - started:.0f} s", flush=True)
+    return engine
+
+
+def page_costs(url: str, counts: list[int], runs: int = 9) -> Iterator[tuple[int, float]]:
+    """(number of images, milliseconds of a page, the mean of all cases)."""
+    engines = [prepared(url, count) for count in counts]
+    costs = [milliseconds(engines, case, runs) for case in cases()]
+    for engine in engines:
+        engine.dispose()
+    for position, count in enumerate(counts):
+        yield count, statistics.mean(found[position] for found in costs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="of the database, to whose name the number of images is added")
@@ -225,19 +248,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     given = parser.parse_args()
-    engines = {count: connect(f"{given.url}{count}") for count in given.counts}
-    for count, engine in engines.items():
-        prepare(engine)
-        with engine.connect() as connection:
-            empty = connection.execute(text("SELECT count(*) FROM images")).scalar_one() == 0
-        if empty:
-            started = time.perf_counter()
-            fill(engine, count)
-            print(f"{count} images in {time.perf_counter() - started:.0f} s", flush=True)
+    engines = [prepared(given.url, count) for count in given.counts]
     for case in cases():
         if given.only not in case.name:
             continue
-        found = milliseconds(list(engines.values()), case, given.runs)
+        found = milliseconds(engines, case, given.runs)
         columns = "".join(f"{cost:9.2f} ×{cost / found[0]:5.2f}" for cost in found)
         print(f"{case.name + ', ' + case.place:55}{columns}", flush=True)
 
