@@ -13,9 +13,9 @@ from typing import Any
 import boto3
 import botocore.config
 import swiftclient.client
-from benchmarks.measures import MIB
 from swiftclient.service import SwiftService, SwiftUploadObject
 
+from benchmarks.measures import MIB
 from tests.functional.daemons import Installation
 from tests.servers.moto import Moto
 from tests.servers.swift import Swift

@@ -27,9 +27,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measures import MIB, random_file, seconds
-
 from benchmarks.cloud_servers import S3, Clouds, SwiftClient, curl, digest_of, with_digests
+from benchmarks.measures import MIB, random_file, seconds
 
 UPLOADS = 8  # at once
 LARGE = 5 * 1024 * MIB + 5 * MIB  # S3 and Swift take no more than 5 GiB in one request
@@ -129,14 +128,15 @@ def memory(clouds: Clouds, size: int) -> None:
         uploads = [partial(clouds.upload, stores[at % len(stores)], file, chunked=True) for at in range(UPLOADS)]
         urls: list[str] = []
         took = time.perf_counter()
-        waits, peak = waits_beside(clouds, *(lambda upload=upload: urls.append(upload()) for upload in uploads))
+        works = [lambda upload=upload, urls=urls: urls.append(upload()) for upload in uploads]
+        waits, peak = waits_beside(clouds, *works)
         took = time.perf_counter() - took
         for url in urls:
             clouds.remove(url)
         assert len(urls) == UPLOADS
         print(
             f"{UPLOADS} uploads of {size // MIB} MiB, size unknown, to {' and '.join(stores)} at once: {took:.1f} s; "
-            f"glance-api {before / MIB:.0f} MiB before, {peak / MIB:.0f} MiB at most, {(peak - before) / MIB:+.0f} MiB; "
+            f"glance-api {before / MIB:.0f} MiB before, {peak / MIB:.0f} at most, {(peak - before) / MIB:+.0f}; "
             f"GET / meanwhile: {shown(waits)}"
         )
     file.unlink()
@@ -162,8 +162,8 @@ def waits_beside(clouds: Clouds, *works: Callable[[], object]) -> tuple[list[flo
 
 
 def shown(waits: list[float]) -> str:
-    middle, most = waits[len(waits) // 2] * 1000, waits[-1] * 1000
-    return f"p50 {middle:.0f} ms, p99 {waits[int(len(waits) * 0.99)] * 1000:.0f} ms, at most {most:.0f} ms ({len(waits)})"
+    middle, late, most = (wait * 1000 for wait in (waits[len(waits) // 2], waits[int(len(waits) * 0.99)], waits[-1]))
+    return f"p50 {middle:.0f} ms, p99 {late:.0f} ms, at most {most:.0f} ms ({len(waits)} requests)"
 
 
 def large(clouds: Clouds) -> None:

@@ -22,7 +22,8 @@ commands:
   start         start, and return when the daemon answers (at most {START_SECONDS:.0f} seconds)
   stop          stop accepting, let running requests finish for the grace time of the configuration
                 (graceful_shutdown_timeout), wait until the daemon has ended
-  restart       stop, then start; with the configuration file that it had, unless CONFPATH names another
+  restart       stop, then start; with the configuration file that it had, unless CONFPATH names another, and with
+                the log directory, -v and -d that it had
   reload        the same, but running requests are finished by the old daemon in the background, however long
                 that takes, and new ones are refused for no more than a moment
   force-reload  the same as reload

@@ -153,8 +153,14 @@ class Server:
 
     def _origin(self, running: Running) -> Place | None:
         """What it was started with; None where the system does not tell."""
-        given = dict(pairwise(running.command()))
-        place = replace(self._place, log_dir=self._place.log_dir or given.get("--log-dir"))
+        words = running.command()
+        given = dict(pairwise(words))
+        place = replace(
+            self._place,
+            log_dir=self._place.log_dir or given.get("--log-dir"),
+            verbose=self._place.verbose or "--verbose" in words,
+            debug=self._place.debug or "--debug" in words,
+        )
         if "--config-file" in given:
             return replace(place, config=Path(given["--config-file"]))
         if "--data-dir" in given:

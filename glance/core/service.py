@@ -172,9 +172,9 @@ class ImageService:
         """
         if image.status is not Status.ACTIVE or not image.locations:
             reason = f": {image.failure}" if image.failure else ""
-            raise NotActive(f"image {image.number} is not active but {image.status}, it has no bytes{reason}")
+            raise NotActive(f"the image is not active but {image.status}, it has no bytes{reason}")
         if span is not None and image.size is not None and span.start + span.length > image.size:
-            raise RangeNotSatisfiable(f"image {image.number} has {image.size} bytes", image.size)
+            raise RangeNotSatisfiable(f"the image has {image.size} bytes", image.size)
         location = image.locations[0]
         try:
             store = self._stores.holding(location)
@@ -184,11 +184,11 @@ class ImageService:
                 blob = store.open(location, start=span.start, length=span.length)
         except (BlobMissing, UnknownStore) as error:
             LOG.error("image %s (%s): %s", image.number, image.id, error)
-            raise BlobMissing(f"the bytes of image {image.number} are not to be had") from error
+            raise BlobMissing("the bytes of the image are not to be had") from error
         if blob.total is not None and image.size is not None and blob.total != image.size:
             blob.close()
             LOG.error("image %s has %s bytes, recorded are %s", image.id, blob.total, image.size)
-            raise BlobMissing(f"the bytes of image {image.number} are damaged")
+            raise BlobMissing("the bytes of the image are damaged")
         return blob
 
     def update(self, ctx: Context, image_id: str, change: ImageChange, *, expect: Status | None = None) -> Image:

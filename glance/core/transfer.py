@@ -177,8 +177,7 @@ class Transfers:
                     raise
                 time.sleep(pause)
             except NotFound as error:
-                number = transfer.image.number
-                raise DeletedMeanwhile(f"image {number} was deleted while its bytes came") from error
+                raise DeletedMeanwhile("the image was deleted while its bytes came") from error
             except WrongState:
                 # An earlier try may have come through, and only its answer was lost.
                 found = self._registry.get(ctx, name)

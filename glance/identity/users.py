@@ -101,7 +101,7 @@ def with_password(user: User, password: str) -> User:
 
 def with_new_token(user: User) -> tuple[User, str]:
     """The user, and the token itself, which is not kept."""
-    token = secrets.token_urlsafe(32)
+    token = secrets.token_hex(32)  # in digits and letters: no shell and no option parser takes it for something else
     return replace(user, token=digest_of(token)), token
 
 

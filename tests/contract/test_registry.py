@@ -223,9 +223,17 @@ def test_locations_are_replaced(registry):
 def test_the_expected_status_decides(registry):
     add(registry)
     assert registry.update(CTX, "1", ImageChange(status=Status.SAVING), expect=Status.QUEUED).status is Status.SAVING
-    with pytest.raises(WrongState, match="saving"):
+    with pytest.raises(WrongState, match=r"^the image is saving, not queued$"):
         registry.update(CTX, "1", ImageChange(status=Status.KILLED, name="x"), expect=Status.QUEUED)
     assert registry.get(CTX, "1").name is None
+
+
+def test_the_expected_holder_decides(registry):
+    add(registry)
+    registry.update(CTX, "1", ImageChange(status=Status.SAVING, holder="first", lease=60), expect=Status.QUEUED)
+    with pytest.raises(WrongState, match=r"^another request has taken the image over$"):
+        registry.update(CTX, "1", ImageChange(status=Status.ACTIVE), expect=Status.SAVING, holder="second")
+    assert registry.get(CTX, "1").status is Status.SAVING
 
 
 def test_of_racing_updates_one_wins(registry):

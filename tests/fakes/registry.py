@@ -102,8 +102,10 @@ class MemoryRegistry:
             if "owner" in given and not ctx.is_admin:
                 raise NotAllowed("only an admin may give an image to another owner")
             holds, until = self.leases.get(image.number, (None, None))
-            if expect not in (None, image.status) or holder not in (None, holds):
-                raise WrongState(f"image {image.number} is {image.status}, not {expect}")
+            if expect not in (None, image.status):
+                raise WrongState(f"the image is {image.status}, not {expect}")
+            if holder not in (None, holds):
+                raise WrongState("another request has taken the image over")
             changed = change.applied_to(image)
             check_properties(changed.properties)
             updated_at = now()
@@ -123,7 +125,7 @@ class MemoryRegistry:
             foreign = self._policy.allows(ctx, Action.DELETE_FOREIGN_IMAGE)
             image = self._found(ctx, image_id) if foreign else self._changeable(ctx, image_id)
             if image.protected:
-                raise Protected(f"image {image.number} is protected")
+                raise Protected("the image is protected against deletion: update it first")
             for key in [key for key in self.shares if key[0] == image.number]:
                 del self.shares[key]
             self.leases[image.number] = (None, now() + timedelta(seconds=60) if image.locations else None)
@@ -223,7 +225,7 @@ class MemoryRegistry:
     def _changeable(self, ctx: Context, image_id: str) -> Image:
         image = self._found(ctx, image_id)
         if not can_change(ctx, image):
-            raise NotAllowed(f"image {image.number} belongs to another tenant")
+            raise NotAllowed("the image belongs to another tenant")
         return image
 
     def _shareable(self, ctx: Context, image_id: str) -> Image:

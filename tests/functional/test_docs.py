@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands in docs/api-*.md and docs/registry.md are run, page by page, and print what stands there."""
+"""The commands in these pages of docs/ are run, page by page, and print what stands there."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import threading
@@ -21,14 +22,17 @@ pytestmark = [
 ]
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = [*sorted(DOCS.glob("api-*.md")), DOCS / "registry.md"]
+PAGES = [*sorted(DOCS.glob("api-*.md")), DOCS / "cli.md", DOCS / "registry.md"]
+FOLDER = "/home/ferdy"  # where the pages have been written
 MARK = "--- the next command ---"
 VARYING = {  # what differs from run to run → as it stands in the pages
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}": "TIME",
     r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT": "DATE",
     r"req-[0-9a-f-]{36}": "REQUEST",
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": "UUID",
-    r"file:///[^\s\"]*/images/": "file:///…/images/",
+    r"file:///[^\s\"']*/images/": "file:///…/images/",
+    r"(?<=pid )\d+|(?<=pid: )\d+": "PID",
+    r"[ \t]+$": "",
 }
 
 
@@ -64,26 +68,38 @@ def commands_of(page: str) -> list[tuple[str, str]]:
 def plain(text: str) -> str:
     """Without what differs from run to run."""
     for pattern, word in VARYING.items():
-        text = re.sub(pattern, word, text)
+        text = re.sub(pattern, word, text, flags=re.MULTILINE)
     return text.replace("\r", "").strip()
 
 
 def printed_by(commands: list[str], installation: Installation, web_port: int) -> list[str]:
     """What each of the commands prints, run by one shell in the folder of the installation."""
-    script = f"\necho; echo '{MARK}'\n".join(["alias curl='curl -sS'; shopt -s expand_aliases", *commands])
-    script = script.replace("localhost:9292", f"localhost:{installation.api_port}")
+    port = installation.api_port
+    programs = {
+        "glance": ["--url", f"http://localhost:{port}"],
+        "glance-upload": ["--port", str(port)],
+        "glance-control": installation.own_folders,
+        "glance-manage": [],
+    }
+    functions = [
+        f'{name}() {{ {shlex.join(installation.command(name, *words))} "$@"; }}' for name, words in programs.items()
+    ]
+    script = f"\necho; echo '{MARK}'\n".join(["alias curl='curl -sS'\n" + "\n".join(functions), *commands])
+    script = script.replace("localhost:9292", f"localhost:{port}")
     script = script.replace("localhost:9191", f"localhost:{installation.registry_port}")
     script = script.replace("localhost:8000", f"localhost:{web_port}")
     done = subprocess.run(
         ["bash", "-O", "expand_aliases", "-c", script],
         cwd=installation.folder,
+        env=installation.environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=60,
         check=False,
     )
-    text = done.stdout.decode().replace(f"localhost:{installation.api_port}", "localhost:9292")
-    return text.split(f"{MARK}\n")[1:]
+    text = re.sub(rf"(?<=:){port}\b", "9292", done.stdout.decode())
+    text = re.sub(rf"(?<=:){installation.registry_port}\b", "9191", text)
+    return text.replace(str(installation.folder), FOLDER).split(f"{MARK}\n")[1:]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -282,9 +282,10 @@ def test_an_upload_by_a_pipe(running: Installation, queued: str) -> None:
 def test_what_has_its_bytes_takes_no_others(running: Installation, image_id: str) -> None:
     done = running.glance("upload", image_id, stdin=b"other")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(
-        r"Failed to upload image\. Got error: .* is active, its bytes are taken while it is queued.*\n", done.stderr
+    assert done.stderr == (
+        "Failed to upload image. Got error: Image operation conflicts: the image is active, and takes bytes only while it is queued\n"
     )
+    assert status(running, image_id) == "active"
 
 
 def test_an_upload_that_breaks(running: Installation, queued: str, proxy: Proxy) -> None:

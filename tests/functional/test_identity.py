@@ -262,6 +262,7 @@ def test_the_command_for_users(installation: Installation) -> None:
     assert ["carol", "a", "member,placer", "token"] in [line.split() for line in listed.stdout.splitlines()]
     kept = (installation.folder / "users.json").read_text()
     for headers in known.values():
+        assert re.fullmatch("[0-9a-f]{64}", headers["X-Auth-Token"])  # never to be taken for an option
         assert headers["X-Auth-Token"] not in kept + listed.stdout
     assert (installation.folder / "users.json").stat().st_mode & 0o777 == 0o600
     for arguments, told in (

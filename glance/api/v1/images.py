@@ -114,10 +114,10 @@ class Images:
         ctx = context_of(request)
         if source.body:
             if image.status is not Status.QUEUED:
-                raise WrongState(f"image {image.id} is {image.status}, its bytes are taken while it is queued")
+                raise WrongState(f"the image is {image.status}, and takes bytes only while it is queued")
             return self._upload(request, image, change, source)
         if source.is_any and image.status is not Status.QUEUED:
-            raise Invalid(f"image {image.id} is {image.status}, not in queued status: it has its bytes")
+            raise Invalid(f"the image is {image.status}, not in queued status: it takes no bytes from elsewhere")
         if source.location is not None:
             return self._service.activate(ctx, image.id, source.location, change=change, size=_promised(change.size))
         if source.copy_from is not None:

@@ -9,7 +9,8 @@ class Command:
     """`run` is a function of one Session, in a module of this package; `action` completes "Failed to …".
 
     `arguments` are by the names they have in the usage; a name with "..." takes any number, one in brackets may be
-    missing. `options` are the destinations of options that mean something to this command."""
+    missing. `options` are the destinations of options that mean something to this command. `remark` is added when it
+    failed after bytes may have been taken."""
 
     name: str
     arguments: tuple[str, ...] = ()

@@ -16,7 +16,8 @@ DESCRIPTION = "Find, store, fetch and share images of virtual machines.\n\ncomma
 )
 EPILOG = """\
 The variables of the environment stand for options that are not given. Those without an option: OS_TENANT_ID,
-OS_PROJECT_ID, OS_USER_DOMAIN_NAME, OS_USER_DOMAIN_ID, OS_PROJECT_DOMAIN_NAME, OS_PROJECT_DOMAIN_ID, OS_INTERFACE.
+OS_PROJECT_ID, OS_USER_DOMAIN_NAME, OS_USER_DOMAIN_ID, OS_PROJECT_DOMAIN_NAME, OS_PROJECT_DOMAIN_ID, OS_INTERFACE,
+OS_ENDPOINT_TYPE.
 
 exit status: 0 done; 1 failed, standard error says why; 2 wrong options; 130 interrupted; 141 nobody reads the output
 

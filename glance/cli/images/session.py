@@ -16,8 +16,9 @@ from glance.cli.images.commands import Command
 from glance.cli.images.credentials import access_of
 from glance.cli.images.errors import Failed
 from glance.client import NoServer, V1Client
-from glance.core.errors import GlanceError, NotAuthenticated, NotFound
+from glance.core.errors import Conflict, GlanceError, NotAllowed, NotAuthenticated, NotFound, TooMany
 
+BEFORE_BYTES = (Conflict, NotAllowed, TooMany)  # so a server answers before it takes any
 MAX_HEADERS = 1000  # an image has one for each of its properties; Python gives up at 100
 
 
@@ -89,7 +90,9 @@ def _explained(error: GlanceError, command: Command, session: Session) -> str:
     if type(error) is NotFound and image_id is not None and not hasattr(session.options, "member"):
         return f"No image with ID {image_id} was found"
     text = f"Failed to {command.action}. Got error: {error}"
-    return f"{text.rstrip('.')}. {command.remark}" if command.remark else text
+    if not command.remark or isinstance(error, BEFORE_BYTES):
+        return text
+    return f"{text.rstrip('.')}. {command.remark}"
 
 
 def _complain(text: str, reason: str, *, as_json: bool) -> None:

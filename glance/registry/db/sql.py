@@ -110,7 +110,9 @@ class SqlRegistry:
         with writing(self._engine) as connection:
             if connection.execute(update(IMAGES).where(expected).values(_columns(given))).rowcount == 0:
                 image = _changeable(connection, ctx, image_id)
-                raise WrongState(f"image {image.number} is {image.status}, not {expect}, or in other hands")
+                if expect not in (None, image.status):
+                    raise WrongState(f"the image is {image.status}, not {expect}")
+                raise WrongState("another request has taken the image over")
             image = rows.one(connection, rows.named(image_id), image_id)
             if not given.keys() & rows.SIDES:
                 return image
@@ -134,7 +136,7 @@ class SqlRegistry:
         with writing(self._engine) as connection:
             if connection.execute(update(IMAGES).where(allowed).values(gone)).rowcount == 0:
                 image = rows.visible(connection, ctx, image_id) if foreign else _changeable(connection, ctx, image_id)
-                raise Protected(f"image {image.number} is protected against deletion: update it first")
+                raise Protected("the image is protected against deletion: update it first")
             image = rows.one(connection, rows.named(image_id), image_id)
             members.clear(connection, image)
             if not image.locations:
@@ -241,5 +243,5 @@ def _changeable(connection: Connection, ctx: Context, image_id: str) -> Image:
     """Raises NotFound, or NotAllowed for an image that is another's."""
     image = rows.visible(connection, ctx, image_id)
     if not can_change(ctx, image):
-        raise NotAllowed(f"image {image.number} belongs to another tenant")
+        raise NotAllowed("the image belongs to another tenant")
     return image
