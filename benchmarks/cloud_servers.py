@@ -163,7 +163,8 @@ class SwiftClient:
     def connect(self) -> None:
         url, user, key = self._server.auth_url, self._server.user, self._server.key
         self._connection = swiftclient.client.Connection(url, user, key, auth_version="1")
-        self._connection.put_container(THEIRS)
+        for container in (THEIRS, f"{THEIRS}_segments"):
+            self._connection.put_container(container)
         self._service = SwiftService({"auth_version": "1.0", "auth": url, "user": user, "key": key})
 
     def up(self, file: Path) -> None:
