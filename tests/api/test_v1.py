@@ -202,12 +202,14 @@ def test_what_is_wrong_is_refused(api, headers, token, body):
 
 
 @pytest.mark.parametrize("store", ["nowhere", "http", "s3"])
-def test_a_store_that_takes_no_bytes_kills_the_image(api, store):
-    response = api("POST", "/v1/images", {**RAW, "x-image-meta-store": store}, BYTES)
-    assert response.status_int == 400
-    assert store in response.text
-    (image,) = api("GET", "/v1/images/detail?is_public=none&changes-since=2011-03-04").json["images"]
-    assert (image["status"], api.stored()) == ("killed", [])
+@pytest.mark.parametrize("body", [BYTES, None])
+def test_a_store_that_takes_no_bytes_is_refused_before_there_is_an_image(api, store, body):
+    image = create(api, None)
+    for method, path in (("POST", "/v1/images"), ("PUT", f"/v1/images/{image['id']}")):
+        response = api(method, path, {**RAW, "x-image-meta-store": store}, body)
+        assert (response.status_int, store in response.text) == (400, True)
+    (found,) = api("GET", "/v1/images/detail?is_public=none&changes-since=2011-03-04").json["images"]
+    assert (found["id"], found["status"], api.stored()) == (image["id"], "queued", [])
 
 
 def test_amazon_formats_come_in_pairs(api):
