@@ -111,6 +111,13 @@ def test_other_methods_are_not_allowed(api, method, path, allow):
     assert (response.status_int, response.headers["Allow"]) == (405, allow)
 
 
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+def test_a_method_is_what_the_request_line_says(api, name):
+    path = f"/v1/images/{create(api)['id']}"
+    assert api("POST", path, {name: "DELETE"}).status_int == 405
+    assert api("GET", f"{path}?_method=DELETE", {name: "DELETE"}).body == BYTES
+
+
 def test_a_method_that_is_none_is_not_implemented(api):
     with pytest.warns(WSGIWarning):
         assert api("BREW", "/v1/images").status_int == 501
@@ -375,7 +382,9 @@ def test_names_with_underscores_and_dashes_are_the_same(api):
     assert (image["disk_format"], image["min_ram"], image["properties"]) == ("raw", 5, {"os_type": "linux"})
 
 
-@pytest.mark.parametrize("name", ["Ubuntu 10.10", "Ünï 漢字 🐧", "%20", "a" * 255, "<script>"])
+@pytest.mark.parametrize("name", [
+    "Ubuntu 10.10", "Ünï 漢字 🐧", "%20", "a" * 255, "🐧" * 255, "<script>", "caf\u00e9", "cafe\u0301", "\u202eabc\u200f", "dot.", "' OR 1=1 --",
+], ids=ascii)  # fmt: skip
 def test_names_of_all_scripts(api, name):
     wire = name.encode().decode("latin-1")
     image = api("POST", "/v1/images", {"x-image-meta-name": wire, "x-image-meta-property-p": wire}).json["image"]

@@ -214,12 +214,16 @@ def test_what_is_wrong_with_a_filter_is_told_at_start(installation: Installation
 @pytest.mark.parametrize(("options", "warned"), [
     ("bind_host = 0.0.0.0", True), ("bind_host = 127.0.0.1", False), ("bind_host = ::1", False),
 ])  # fmt: skip
-def test_a_door_that_is_open_to_all_is_told_once(installation: Installation, options: str, warned: bool) -> None:
+@pytest.mark.parametrize("server", ["api", "registry"])
+def test_a_door_that_is_open_to_all_is_told_once(
+    installation: Installation, server: str, options: str, warned: bool
+) -> None:
     text = installation.config.read_text()
-    installation.config.write_text(text.replace("bind_host = 127.0.0.1\nbind_port", f"{options}\nbind_port", 1))
-    installation.start("api")
-    log = (installation.folder / "log" / "glance-api.log").read_text()
-    assert log.count("no filter identifies callers") == warned
+    installation.config.write_text(text.replace("bind_host = 127.0.0.1\n", f"{options}\n"))
+    installation.start(server)
+    log = (installation.folder / "log" / f"glance-{server}.log").read_text()
+    told = {"api": "no filter identifies callers", "registry": "there is no registry_key"}[server]
+    assert [line.split()[2] for line in log.splitlines() if told in line] == ["WARNING"] * warned
 
 
 # Users of a file
