@@ -165,7 +165,13 @@ def _path(image_id: str) -> str:
 def _error(response: requests.Response) -> GlanceError:
     """The registry's error as itself; anything that is not its answer to a request counts as no answer."""
     reason = response.headers.get(REASON_HEADER)
-    if reason is None or response.status_code >= 500 or response.status_code == 401:
+    if response.status_code == 401:
+        LOG.error(
+            "the registry refuses our registry_key: it was started with another one, or with none. Both daemons need "
+            "the same; `glance-control all restart` has them read it again"
+        )
+        return RegistryDown("the registry refuses this server, whose log says why")
+    if reason is None or response.status_code >= 500:
         LOG.error("the registry answered %s: %s", response.status_code, shown(response.text))
         return RegistryDown("the registry does not answer as it should")
     return error_from(response.status_code, reason, response.text.partition("\n\n")[2].strip())

@@ -32,12 +32,12 @@ Send = Callable[..., requests.Response]
 
 def configure(installation: Installation, example: str, *changes: tuple[str, str]) -> None:
     """The example as it stands, but for what it tells to change, and for places and ports of the test."""
-    text = (EXAMPLES / example).read_text("utf-8")
+    text = (EXAMPLES / example).read_text("utf-8").replace("bind_host = 127.0.0.1\n", "")
     for old, new in (
         ("registry_key =\n", f"registry_key = {KEY}\npolicy_set_image_location = placer\n"),
         ("[app:api]\n", f"[app:api]\nbind_host = 127.0.0.1\nbind_port = {installation.api_port}\n"
-            f"registry_port = {installation.registry_port}\nfilesystem_store_datadir = {installation.folder}/images\n"
-            f"http_store_allowed_hosts = 127.0.0.1\n"),
+            f"registry_port = {installation.registry_port}\nhttp_store_allowed_hosts = 127.0.0.1\n"),
+        ("/var/lib/glance/images/", f"{installation.folder}/images"),
         ("[app:glance-registry]\n", f"[app:glance-registry]\nbind_port = {installation.registry_port}\n"),
         *changes,
     ):  # fmt: skip
@@ -201,6 +201,19 @@ def test_without_the_key_identity_does_not_start(installation: Installation) -> 
     assert re.search(r"set registry_key in \[DEFAULT\], for example to \S{32}", started.stdout + started.stderr)
 
 
+def test_a_registry_that_was_started_with_another_key_is_told_in_the_log(
+    installation: Installation, send: Send
+) -> None:
+    installation.start("registry")
+    known = tokens(installation)
+    installation.start("api")
+    answer = send("GET", "/v1/images", known["alice"])
+    assert (answer.status_code, "refuses this server, whose log says why" in answer.text) == (503, True)
+    assert "the registry refuses our registry_key" in installation.logs()
+    assert installation.control("all", "restart").returncode == 0
+    assert send("GET", "/v1/images", known["alice"]).status_code == 200
+
+
 @pytest.mark.parametrize(("change", "told"), [
     ("user_file = x", "did you mean users_file"), ("users_file = /nonsense", "/nonsense: No such file"), ("", "needs a users_file"),
 ])  # fmt: skip
@@ -257,6 +270,14 @@ def test_users_come_and_go_while_the_daemon_runs(installation: Installation, sen
     time.sleep(1.5)
     assert send("GET", "/v1/images", known["alice"]).status_code == 200
     assert "others may read it" in installation.logs()
+
+
+def test_a_command_that_knows_no_users_says_so(installation: Installation) -> None:
+    tokens(installation)
+    installation.start()
+    done = installation.upload("-", "image", stdin=b"bytes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("This program knows no users: take `glance add`\n")
 
 
 def test_the_command_for_users(installation: Installation) -> None:
