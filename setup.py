@@ -52,7 +52,11 @@ setup(
         "wcwidth>=0.5",
         "prometheus_client>=0.22",
     ],
-    extras_require={"keystone": ["keystonemiddleware>=10.7"]},
+    extras_require={
+        "keystone": ["keystonemiddleware>=10.7"],
+        "postgresql": ["psycopg2-binary>=2.9.10"],
+        "mariadb": ["PyMySQL>=1.1.1"],
+    },
     classifiers=[
         "Environment :: Web Environment",
         "Operating System :: POSIX :: Linux",

@@ -4,7 +4,7 @@
     python benchmarks/pages.py sqlite:////tmp/pages 1000 1000000
 
 fills one database per number (for SQLite the number is added to the file's name; for a server, to that of an empty
-database that is there) and prints medians in milliseconds, and how many times the first one each is. A million
+database that is there) and prints milliseconds, and how many times the first one each is. A million
 images take some minutes and, in SQLite, some 2 GiB, which stay.
 """
 
@@ -113,17 +113,10 @@ def fill(engine: Engine, count: int) -> None:
             rows = [_rows(number, count, chosen) for number in range(start, min(start + BLOCK, count + 1))]
             for table, found in zip(tables, zip(*rows, strict=True), strict=True):
                 if flat := [row for group in found for row in group]:
-                    _write(engine, connection, table, flat)
+                    connection.execute(insert(table), flat)
         for index in indexes:
             index.create(connection)
     _analyze(engine)
-
-
-def _write(engine: Engine, connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
-    if engine.dialect.name == "postgresql":  # whose driver sends one row at a time
-        connection.execute(insert(table).values(rows))
-    else:
-        connection.execute(insert(table), rows)
 
 
 def _analyze(engine: Engine) -> None:
@@ -213,7 +206,7 @@ def _last(registry: SqlRegistry, case: Case) -> Position:
 
 
 def milliseconds(engines: list[Engine], case: Case, runs: int) -> list[float]:
-    """Medians, of runs that take turns, so that what else the machine does is shared by all."""
+    """Of runs that take turns, the time that a quarter of them stayed below: what else the machine does only adds."""
     registries = [SqlRegistry(engine) for engine in engines]
     queries = [placed(registry, engine, case) for registry, engine in zip(registries, engines, strict=True)]
     times: list[list[float]] = [[] for _ in engines]
@@ -222,14 +215,14 @@ def milliseconds(engines: list[Engine], case: Case, runs: int) -> list[float]:
             started = time.perf_counter()
             registry.find(case.ctx, query)
             taken.append((time.perf_counter() - started) * 1000)
-    return [statistics.median(taken[1:]) for taken in times]
+    return [statistics.quantiles(taken[1:], n=4)[0] for taken in times]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="of the database, to whose name the number of images is added")
     parser.add_argument("counts", type=int, nargs="+", help="numbers of images")
-    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     given = parser.parse_args()
     engines = {count: connect(f"{given.url}{count}") for count in given.counts}

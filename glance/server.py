@@ -16,7 +16,8 @@ from glance.core.ports import Registry, Store, Stores, Threads
 from glance.core.probe import probe
 from glance.core.recovery import Recovery
 from glance.core.service import ImageService
-from glance.registry.client import HttpRegistry, Https
+from glance.registry.client import HttpRegistry
+from glance.registry.link import Https
 from glance.store import StoreSet
 from glance.store.filesystem import FilesystemStore
 from glance.store.guard import Guard

@@ -54,6 +54,9 @@ def set_up(name: str, options: argparse.Namespace, settings: config.DaemonConfig
         handler = _handler(name, options, settings)
     except OSError as error:
         raise Refusal(f"cannot write the log {error.filename or ''}: {plain(error)}") from error
+    # What none of our lines shows is not collected, as "Optimization" in Python's logging HOWTO has it.
+    logging.logThreads = logging.logMultiprocessing = False
+    logging._srcfile = None
     dates = options.log_date_format or settings.log_date_format
     handler.setFormatter(Json() if settings.log_format == "json" else logging.Formatter(FORMAT, dates))
     root = logging.getLogger()

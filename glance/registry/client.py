@@ -4,17 +4,16 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, TypeVar
-
-import requests
-from requests.adapters import HTTPAdapter
+from urllib.parse import urlencode
 
 from glance.core.context import Context
 from glance.core.errors import GlanceError, Invalid, NotFound, RegistryDown
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status
 from glance.core.query import Page, Query
 from glance.core.values import shown
+from glance.registry.link import Answer, Https, Link
 from glance.wire import jsontext, queries, records
 from glance.wire.identity import KEY_HEADER, headers_for
 from glance.wire.status import REASON_HEADER, error_from
@@ -25,18 +24,7 @@ _NAME = re.compile(r"[0-9A-Za-z-]+", re.ASCII)
 
 LOG = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 1.0  # seconds
-CONNECTIONS = 1000  # kept open for further requests; as many as glance-api serves at a time
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # what one listens on is no address to connect to
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Https:
-    """How to speak TLS: whom to trust (None: the usual ones), and what to show of oneself. All are PEM files."""
-
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None  # None: in the certificate's file
 
 
 class HttpRegistry:
@@ -49,27 +37,19 @@ class HttpRegistry:
         self, host: str, port: int, *, timeout: float = 10, key: str = "", https: Https | None = None
     ) -> None:
         host = ANY_ADDRESS.get(host, host)
-        scheme = "http" if https is None else "https"
-        self._address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-        self._timeout = (CONNECT_TIMEOUT, timeout)
+        self._address = f"{host} port {port}"
         self._key = {KEY_HEADER: key} if key else {}
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy of the environment is not for the way to the registry
-        self._session.mount(f"{scheme}://", HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS))
-        if https is not None:
-            self._session.verify = https.ca or True
-            if https.cert is not None:
-                self._session.cert = (https.cert, https.key or https.cert)
+        self._link = Link(host, port, timeout=timeout, https=https)
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        self._session.close()
+        self._link.close()
 
     def check(self) -> None:
         self._ask(Context(), "GET", "/healthcheck/ready")
 
     def add(self, ctx: Context, image: Image) -> Image:
-        return self._record(ctx, "POST", "/records", json=records.encode_image(image))
+        return self._record(ctx, "POST", "/records", value=records.encode_image(image))
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         params = {records.DELETED: "true"} if deleted else None
@@ -91,7 +71,7 @@ class HttpRegistry:
         conditions = {records.EXPECT_HEADER: expect, records.HOLDER_HEADER: holder}
         headers = {name: str(value) for name, value in conditions.items() if value is not None}
         body = records.encode_change(change)
-        return self._record(ctx, "PATCH", _path(image_id), json=body, headers=headers)
+        return self._record(ctx, "PATCH", _path(image_id), value=body, headers=headers)
 
     def remove(self, ctx: Context, image_id: str) -> Image:
         return self._record(ctx, "DELETE", _path(image_id))
@@ -100,7 +80,7 @@ class HttpRegistry:
         self._ask(ctx, "POST", f"{_path(image_id)}/release")
 
     def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
-        answer = self._ask(ctx, "POST", "/claims", json=records.encode_claim(holder, lease, limit))
+        answer = self._ask(ctx, "POST", "/claims", value=records.encode_claim(holder, lease, limit))
         return _understood(lambda value: tuple(map(_kept, records.decode_images(value))), answer)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
@@ -115,12 +95,12 @@ class HttpRegistry:
         self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
     ) -> tuple[Member, ...]:
         method = "PUT" if replace else "PATCH"
-        answer = self._ask(ctx, method, f"{_path(image_id)}/members", json=dict(wanted))
+        answer = self._ask(ctx, method, f"{_path(image_id)}/members", value=dict(wanted))
         return _understood(records.decode_members, answer)
 
     def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
         member = {records.TENANT: tenant}
-        answer = self._ask(ctx, "PUT", f"{_path(image_id)}/member", params=member, json={"status": str(status)})
+        answer = self._ask(ctx, "PUT", f"{_path(image_id)}/member", params=member, value={"status": str(status)})
         return _understood(records.decode_member, answer)
 
     def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
@@ -130,29 +110,31 @@ class HttpRegistry:
         return _understood(_image, self._ask(ctx, method, path, **arguments))
 
     def _ask(
-        self, ctx: Context, method: str, path: str, *, headers: dict[str, str] | None = None, **arguments: Any
+        self,
+        ctx: Context,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        value: object = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The body of a good answer. A GET is asked once more when a kept connection turns out to be closed."""
-        headers = {**headers_for(ctx), **self._key, **(headers or {})}
-        for attempt in (1, 2):
-            try:
-                response = self._session.request(
-                    method,
-                    self._address + path,
-                    headers=headers,
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                    **arguments,
-                )
-                break
-            except (requests.RequestException, OSError) as error:  # OSError: a certificate that is no file
-                again = attempt == 1 and method == "GET" and isinstance(error, requests.ConnectionError)
-                if not again or isinstance(error, requests.Timeout):
-                    LOG.error("%s: registry at %s: %s", ctx.request_id, self._address, error)
-                    raise RegistryDown("the registry does not answer") from error
-        if response.status_code == 200:
-            return response.content
-        raise _error(response)
+        """The body of a good answer."""
+        sent = {**headers_for(ctx), **self._key, **(headers or {})}
+        body = None
+        if value is not None:
+            sent["Content-Type"] = "application/json"
+            body = jsontext.write(value)
+        if params:
+            path = f"{path}?{urlencode(params)}"
+        try:
+            answer = self._link.ask(method, path, sent, body)
+        except (OSError, HTTPException) as error:
+            LOG.error("%s: registry at %s: %s", ctx.request_id, self._address, error)
+            raise RegistryDown("the registry does not answer") from error
+        if answer.status == 200:
+            return answer.body
+        raise _error(answer)
 
 
 def _path(image_id: str) -> str:
@@ -162,19 +144,20 @@ def _path(image_id: str) -> str:
     return f"/records/{image_id}"
 
 
-def _error(response: requests.Response) -> GlanceError:
+def _error(answer: Answer) -> GlanceError:
     """The registry's error as itself; anything that is not its answer to a request counts as no answer."""
-    reason = response.headers.get(REASON_HEADER)
-    if response.status_code == 401:
+    reason = answer.headers.get(REASON_HEADER)
+    text = answer.body.decode(errors="replace")
+    if answer.status == 401:
         LOG.error(
             "the registry refuses our registry_key: it was started with another one, or with none. Both daemons need "
             "the same; `glance-control all restart` has them read it again"
         )
         return RegistryDown("the registry refuses this server, whose log says why")
-    if reason is None or response.status_code >= 500:
-        LOG.error("the registry answered %s: %s", response.status_code, shown(response.text))
+    if reason is None or answer.status >= 500:
+        LOG.error("the registry answered %s: %s", answer.status, shown(text))
         return RegistryDown("the registry does not answer as it should")
-    return error_from(response.status_code, reason, response.text.partition("\n\n")[2].strip())
+    return error_from(answer.status, reason, text.partition("\n\n")[2].strip())
 
 
 def _image(value: object) -> Image:

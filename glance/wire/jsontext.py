@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes → JSON value, strictly: what two parsers could understand differently is refused."""
+"""Bytes ↔ JSON value; read strictly: what two parsers could understand differently is refused."""
 
 import json
 from typing import NoReturn
@@ -16,6 +16,10 @@ def parse(data: bytes) -> object:
     except (ValueError, RecursionError) as error:  # JSONDecodeError, or a number of too many digits
         raise Invalid("the body is not JSON, or is nested too deeply") from error
     return value
+
+
+def write(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

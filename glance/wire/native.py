@@ -6,6 +6,7 @@ A header value is UTF-8 on the wire; WSGI and http.client show its bytes as Lati
 """
 
 import re
+from functools import lru_cache
 
 from glance.core import values
 from glance.core.errors import Invalid
@@ -22,6 +23,7 @@ def is_token(key: str) -> bool:
     return _TOKEN.fullmatch(key) is not None
 
 
+@lru_cache(1024)
 def spelled(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON → Response. Blob → Response: whole or in part, by the server's `wsgi.file_wrapper` where there is a file."""
 
-import json
 import re
 
 from webob import Request, Response
@@ -9,6 +8,7 @@ from webob import Request, Response
 from glance.core.errors import RangeNotSatisfiable
 from glance.core.image import Span
 from glance.core.ports import Blob
+from glance.wire import jsontext
 
 BLOCK = 64 * 1024  # bytes that a server without sendfile reads at a time
 
@@ -16,7 +16,7 @@ _RANGE = re.compile(r"bytes=(?:([0-9]{1,99})-([0-9]{0,99})|-([0-9]{1,99}))", re.
 
 
 def json_answer(value: object) -> Response:
-    return Response(json.dumps(value).encode(), content_type="application/json")
+    return Response(jsontext.write(value), content_type="application/json")
 
 
 def span_of(request: Request, total: int | None) -> Span | None:

@@ -12,7 +12,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
-from sqlalchemy import Engine, delete, insert
+from sqlalchemy import Engine, delete, insert, text
 
 from glance.config import RegistryConfig
 from glance.core.image import Image, Member
@@ -24,8 +24,10 @@ from glance.registry.db.models import ImageRow, LocationRow, MemberRow, Property
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.server import build
 from tests.fakes.registry import MemoryRegistry
+from tests.servers.mariadb import Mariadb
+from tests.servers.postgresql import Postgresql
 
-DATABASES = ("sqlite",)
+DATABASES = ("sqlite", "postgresql", "mariadb")
 KEY = "a key that both daemons share"
 
 
@@ -119,7 +121,9 @@ def load_rows(engine: Engine, images: list[Image], members: Iterable[Member] = (
     with engine.begin() as connection:
         for model, found in rows.items():
             if found:
-                connection.execute(insert(model), [{**row} for row in found])
+                connection.execute(insert(model), found)
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT setval('images_number_seq', (SELECT max(number) FROM images))"))
 
 
 @pytest.fixture(scope="session")
@@ -138,10 +142,49 @@ def sqlite_engine(empty_sqlite: Path, tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def whole_postgresql(postgresql: Postgresql) -> Iterator[Engine]:
+    engine = connect(postgresql.new_database())
+    prepare(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def postgresql_engine(whole_postgresql: Engine) -> Engine:
+    with whole_postgresql.begin() as connection:
+        connection.execute(text("TRUNCATE images RESTART IDENTITY CASCADE"))
+    return whole_postgresql
+
+
+@pytest.fixture(scope="session")
+def whole_mariadb(mariadb: Mariadb) -> Iterator[Engine]:
+    engine = connect(mariadb.new_database())
+    prepare(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def mariadb_engine(whole_mariadb: Engine) -> Engine:
+    with whole_mariadb.begin() as connection:
+        connection.execute(delete(ImageRow))  # and with them what is theirs
+        connection.execute(text("ALTER TABLE images AUTO_INCREMENT = 1"))
+    return whole_mariadb
+
+
 @pytest.fixture(params=DATABASES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     """An empty database of every kind."""
     return request.getfixturevalue(f"{request.param}_engine")
+
+
+@pytest.fixture(params=DATABASES)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database of every kind that has no tables yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/glance.sqlite"
+    return request.getfixturevalue(request.param).new_database()
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands in docs/api-*.md and docs/cli.md are run, page by page, and print what stands there."""
+"""The commands in docs/api-*.md, docs/registry.md and docs/cli.md are run, page by page, and print what stands there."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = [*sorted(DOCS.glob("api-*.md")), DOCS / "cli.md"]
+PAGES = [*sorted(DOCS.glob("api-*.md")), DOCS / "registry.md", DOCS / "cli.md"]
 FOLDER = "/home/ferdy"  # where the pages have been written
 MARK = "--- the next command ---"
 VARYING = {  # what differs from run to run → as it stands in the pages
@@ -86,6 +86,7 @@ def printed_by(commands: list[str], installation: Installation, web_port: int) -
     ]
     script = f"\necho; echo '{MARK}'\n".join(["alias curl='curl -sS'\n" + "\n".join(functions), *commands])
     script = script.replace("localhost:9292", f"localhost:{port}")
+    script = script.replace("localhost:9191", f"localhost:{installation.registry_port}")
     script = script.replace("localhost:8000", f"localhost:{web_port}")
     done = subprocess.run(
         ["bash", "-O", "expand_aliases", "-c", script],

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.keystone import Keystone
+from tests.servers.mariadb import Mariadb
+from tests.servers.postgresql import Postgresql
 from tests.servers.swift import KeystoneSwift, Swift
 
-SERVERS = ("swift", "keystone")
+SERVERS = ("swift", "keystone", "postgresql", "mariadb")
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,26 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 def keystone_swift(swift: Swift, keystone: Keystone) -> KeystoneSwift:
     """The running Swift, by way of a proxy whose users are Keystone's."""
     return KeystoneSwift.start(swift, keystone)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    made = Postgresql()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Mariadb]:
+    made = Mariadb()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -42,11 +42,16 @@ swift_hash_path_prefix = tests
 swift_hash_path_suffix = tests
 """
 
+# A server that does not wait long enough for the container server leaves the entry of an object to a daemon that does
+# not run here: on a busy machine, lists would stay wrong.
 COMMON = """\
 [DEFAULT]
 bind_ip = 127.0.0.1
 bind_port = {port}
 workers = 0
+conn_timeout = 30
+node_timeout = 60
+container_update_timeout = 60
 user = {user}
 swift_dir = {folder}
 devices = {devices}

@@ -1,34 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema: what the steps make is what the models say, and what is not ours is refused."""
+"""The start of a database, as SQLite has it; tests/contract/test_schema.py has what all have in common."""
 
-import io
 import os
 import sqlite3
 import stat
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import event, inspect, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import text
 
 from glance.core.context import Context
 from glance.core.errors import Invalid, RegistryDown
 from glance.core.image import Image
 from glance.registry.db import migrate
 from glance.registry.db.engine import connect
-from glance.registry.db.models import Base
 from glance.registry.db.sql import SqlRegistry
-from glance.registry.db.versions import step_0001
-
-LATER = ("start ", "deleted ", "copy_from ", "failure ", "holder ", "lease_until ")  # columns
 
 
 @pytest.fixture
@@ -36,30 +25,6 @@ def engine(tmp_path):
     engine = connect(f"sqlite:///{tmp_path}/glance.sqlite")
     yield engine
     engine.dispose()
-
-
-def test_the_steps_make_what_the_models_say(engine):
-    migrate.prepare(engine)
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-
-
-@pytest.mark.parametrize("name", ["sqlite", "mysql", "mariadb", "postgresql"])
-def test_the_first_step_says_the_same_in_every_dialect(name):
-    """Half of it does not show in a schema that SQLite is asked for. Later steps will need the real databases."""
-    output = io.StringIO()
-    context = MigrationContext.configure(dialect_name=name, opts={"as_sql": True, "output_buffer": output})
-    with Operations.context(context):
-        step_0001.upgrade()
-    dialect = make_url(f"{name}://").get_dialect()()
-    wanted = [str(CreateTable(table).compile(dialect=dialect)) for table in Base.metadata.tables.values()]
-    assert clauses(output.getvalue()) == clauses("\n".join(wanted))
-
-
-def clauses(ddl: str) -> list[str]:
-    """The lines that make tables, whatever their order; without what later steps add or change."""
-    lines = (line.strip().rstrip(",;").replace(";", "") for line in ddl.splitlines() if line.strip(" ;\t"))
-    return sorted(line for line in lines if not line.startswith((*LATER, "CREATE INDEX")))
 
 
 def test_the_known_head_is_alembics():
@@ -79,37 +44,6 @@ def test_a_second_start_finds_everything_in_place(engine, monkeypatch):
 def test_no_connection_is_left_open(engine):
     migrate.prepare(engine)
     assert engine.pool.checkedin() == 0
-
-
-def test_a_first_start_that_is_cut_off_leaves_nothing_in_the_way(engine):
-    def cut(_connection, _cursor, statement, *_):
-        if "CREATE TABLE image_properties" in statement:
-            raise KeyboardInterrupt
-
-    event.listen(engine, "before_cursor_execute", cut)
-    with pytest.raises(KeyboardInterrupt):
-        migrate.prepare(engine)
-    assert inspect(engine).get_table_names() == []
-    event.remove(engine, "before_cursor_execute", cut)
-    migrate.prepare(engine)
-    assert migrate.version(engine) == migrate.HEAD
-
-
-def test_daemons_that_start_at_once_do_not_disturb_each_other(tmp_path):
-    for attempt in range(5):
-        barrier = threading.Barrier(4)
-
-        def start(_: int, attempt: int = attempt, barrier: threading.Barrier = barrier) -> str | None:
-            engine = connect(f"sqlite:///{tmp_path}/{attempt}.sqlite")
-            barrier.wait()
-            migrate.prepare(engine)
-            try:
-                return migrate.version(engine)
-            finally:
-                engine.dispose()
-
-        with ThreadPoolExecutor(4) as pool:
-            assert list(pool.map(start, range(4))) == [migrate.HEAD] * 4
 
 
 def test_a_schema_of_a_later_version_is_refused(engine):

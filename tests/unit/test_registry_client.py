@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-import requests
 
 from glance.core.context import Context
 from glance.core.errors import Conflict, Duplicate, NotFound, RegistryDown, WrongState
@@ -183,11 +182,11 @@ def test_a_registry_that_is_too_late_is_down():
 def test_a_host_that_does_not_take_the_connection_is_not_asked_twice(monkeypatch):
     asked = []
 
-    def no_connection(*arguments: object, **_: object) -> requests.Response:
+    def no_connection(*arguments: object, **_: object) -> socket.socket:
         asked.append(arguments)
-        raise requests.ConnectTimeout
+        raise TimeoutError
 
-    monkeypatch.setattr(requests.Session, "request", no_connection)
+    monkeypatch.setattr(socket, "create_connection", no_connection)
     with pytest.raises(RegistryDown):
         HttpRegistry("127.0.0.1", 1).get(CTX, "7")
     assert len(asked) == 1

@@ -30,7 +30,8 @@ ROOMS = {
     "glance.identity": ("core wsgi", "webob"),
     "glance.registry": ("", ""),
     "glance.registry.db": ("core", "sqlalchemy alembic"),
-    "glance.registry.client": ("core wire", "requests"),
+    "glance.registry.client": ("core wire registry.link", ""),
+    "glance.registry.link": ("", ""),
     "glance.registry.classic": ("core wire wsgi", "webob"),
     "glance.registry.handlers": ("core wire wsgi", "webob"),
     "glance.registry.server": (
@@ -40,7 +41,7 @@ ROOMS = {
     "glance.serve": ("", "eventlet greenlet"),
     "glance.client": ("core wire", "requests"),
     "glance.config": ("core", "paste"),
-    "glance.server": ("config core store registry.client api wsgi", ""),
+    "glance.server": ("config core store registry.client registry.link api wsgi", ""),
     "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client tqdm"),
     # It tries the very stores that glance-api would use, so it needs the one place that makes them of a
     # configuration. Of all commands only this: none of the others reaches a store.

@@ -41,5 +41,5 @@ def single(image: Image) -> Response:
 
 def with_meta(response: Response, image: Image) -> Response:
     """Add the record as headers."""
-    response.headers.update(list(headers.headers_from_fields(record(image)).items()))
+    response.headerlist.extend(headers.headers_from_fields(record(image)).items())
     return response

@@ -32,7 +32,7 @@ def single(image: Image, status: int = 200) -> Response:
 
 def with_meta(response: Response, image: Image) -> Response:
     """Add the record as headers."""
-    response.headers.update(list(v1.headers_of(v1.record_of(image)).items()))
+    response.headerlist.extend(v1.headers_of(v1.record_of(image)).items())
     return with_etag(response, image)
 
 

@@ -1,25 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The connection to the database."""
+"""The connection to the database, its transactions, and its errors.
+
+SQLite, PostgreSQL and MariaDB differ here, in migrate.py, and in how numbers are given (numbers.py); nowhere else.
+"""
 
 import logging
-import os
-import sqlite3
+import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from glance.core.errors import Invalid, RegistryDown
+from glance.registry.db.sqlite import prepare_sqlite
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LOG = logging.getLogger(__name__)
 
-BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process to end its transaction
-FILE_MODE = 0o640
+TIMEOUT: Final = 10  # seconds in which a server must take a connection
+LOCK_TIMEOUT: Final = 5  # seconds to wait for the end of another's transaction
+ATTEMPTS: Final = 5  # for a transaction that was undone
+PAUSE: Final = 0.05  # seconds, at most, before the second attempt; before each further one twice as many
+
+# The drivers that let other requests go on while a database thinks (docs/decisions/004-database-drivers.md).
+_DRIVERS: Final[Mapping[str, str]] = {
+    "postgres": "postgresql+psycopg2",
+    "postgresql": "postgresql+psycopg2",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+# Values that do not fit are errors. Planning for other machines than these would take PostgreSQL longer than a page.
+_MARIADB: Final = (
+    f"SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = {LOCK_TIMEOUT}"
+)
+_POSTGRESQL: Final = f"-c lock_timeout={LOCK_TIMEOUT}s -c jit=off -c client_encoding=utf8"
+_ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
+    "psycopg2": {"connect_timeout": TIMEOUT, "tcp_user_timeout": TIMEOUT * 1000, "options": _POSTGRESQL},
+    "pymysql": {"connect_timeout": TIMEOUT, "init_command": _MARIADB},
+}
+# What all statements of a transaction read is of one moment.
+_SNAPSHOT: Final[Mapping[str, str]] = {
+    "sqlite": "BEGIN",
+    "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+    "mysql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+    "mariadb": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+}
+# Errors after which nothing of the transaction is left, and which come by chance. PostgreSQL: serialization failure
+# and deadlock; MariaDB: deadlock, and a row that has changed since it was read.
+_CHANCE: Final = frozenset({"40001", "40P01", 1213, 1020})
+
+
+class Undone(RegistryDown):
+    """The transaction was undone by chance, and may be tried again."""
 
 
 def connect(sql_connection: str, idle_timeout: int = 3600) -> Engine:
@@ -30,14 +69,43 @@ def connect(sql_connection: str, idle_timeout: int = 3600) -> Engine:
     """
     try:
         url = make_url(sql_connection)
-        engine = create_engine(url, pool_recycle=idle_timeout, pool_pre_ping=url.get_backend_name() != "sqlite")
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url, pool_recycle=idle_timeout)
+            prepare_sqlite(engine)
+            return engine
+        engine = create_engine(
+            url,
+            pool_recycle=idle_timeout,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",  # writers wait for each other's rows, and then see them
+            connect_args=dict(_ARGUMENTS.get(url.get_driver_name(), {})),
+        )
+    except (ArgumentError, NoSuchModuleError) as error:
         raise Invalid(f"sql_connection is not a database URL that is known here: {error}") from error
+    except ImportError as error:
+        raise Invalid(
+            f"the driver of the database is not installed ({error}): glance-image-service[postgresql] and "
+            "glance-image-service[mariadb] bring one"
+        ) from error
     except ValueError:  # its text would repeat what follows the colon: of the password, when that holds an "@"
         raise Invalid("sql_connection is not a database URL: what follows the host's colon is no port") from None
-    if url.get_backend_name() == "sqlite":
-        _prepare_sqlite(engine, url.database or ":memory:")
     return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which everything is seen as at one moment."""
+    with translated(), engine.connect() as connection:
+        connection.exec_driver_sql(_SNAPSHOT[engine.dialect.name])
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is committed at its end, or undone when an error leaves it."""
+    with translated(), engine.begin() as connection:
+        yield connection
 
 
 @contextmanager
@@ -47,44 +115,34 @@ def translated() -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeoutError) as error:
         LOG.error("database: %s", error.orig if isinstance(error, DBAPIError) else error)
-        raise RegistryDown("the database does not answer") from error
+        down = Undone if isinstance(error, DBAPIError) and _was_undone(error) else RegistryDown
+        raise down("the database does not answer") from error
 
 
-def _prepare_sqlite(engine: Engine, database: str) -> None:
-    if ":memory:" in database:
-        raise Invalid("sql_connection must name a file: a database in memory ends with its connection")
-    if not database.startswith("file:"):  # a URI may also say that no file is to be made
-        event.listen(engine, "do_connect", lambda *_: _make_file(Path(database)))
-    event.listen(engine, "connect", _set_up_sqlite)
+def retried(method: Callable[P, R]) -> Callable[P, R]:
+    """For what is one transaction, and nothing beside it: do it again when that was undone by chance."""
+
+    @wraps(method)
+    def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
+        for number in range(1, ATTEMPTS):
+            try:
+                return method(*args, **kwargs)
+            except Undone:
+                time.sleep(random.uniform(0, PAUSE * 2**number))
+        return method(*args, **kwargs)
+
+    return attempt
 
 
-def _make_file(path: Path) -> None:
-    """A database that SQLite makes itself would be readable by everybody."""
-    with suppress(OSError):  # exists, or cannot be made: sqlite3 says so itself
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+def _was_undone(error: DBAPIError) -> bool:
+    """Whether it is certain that nothing was committed, and likely that another attempt succeeds.
+
+    A connection that is lost while a statement runs takes its transaction with it. While COMMIT runs, which is none
+    to SQLAlchemy, nobody knows."""
+    return _code(error) in _CHANCE or (error.connection_invalidated and error.statement is not None)
 
 
-def _set_up_sqlite(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
-    _switch_to_wal(cursor)
-    cursor.execute("PRAGMA synchronous = FULL")  # what is committed survives a power cut
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _switch_to_wal(cursor: Any) -> None:
-    """Readers then do not wait for the writer. The mode stays with the file; asking for it again is cheap.
-
-    While another process writes to a new file that is not switched yet, SQLite refuses at once, whatever the
-    busy_timeout; so the waiting is done here.
-    """
-    end = time.monotonic() + BUSY_TIMEOUT / 1000
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-        time.sleep(0.01)
+def _code(error: DBAPIError) -> object:
+    """What the database says it is: psycopg2 has that in an attribute, PyMySQL first."""
+    original: Any = error.orig
+    return getattr(original, "pgcode", None) or next(iter(original.args), None)

@@ -14,6 +14,10 @@ LOG = logging.getLogger(__name__)
 HEAD = "0003"  # the newest step in versions/ (a test compares): known here so that most starts need no Alembic
 
 
+PATIENCE = 60  # seconds to wait for another daemon that changes the schema
+LOCK = 0x676C616E6364  # of PostgreSQL's advisory locks; another one than in numbers.py
+
+
 def prepare(engine: Engine) -> None:
     """Make the tables, or bring them up to date. Leaves no connection open, so that workers may be forked.
 
@@ -50,13 +54,11 @@ def _upgrade(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     try:
-        with engine.begin() as connection:
-            if engine.dialect.name == "sqlite":
-                # Python's driver would begin no transaction for DDL, so a start that is cut off would leave some
-                # of the tables; and taking the write lock first makes other daemons wait until all is there.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with engine.connect() as connection:
+            _wait_for_others(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            connection.commit()
     except CommandError as error:
         raise Invalid(
             f"the schema of the database is not known to this version of Glance ({error}): install the version that "
@@ -67,6 +69,25 @@ def _upgrade(engine: Engine) -> None:
             return
         raise
     LOG.info("the schema of the database is now at step %s", HEAD)
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Let this connection alone change the schema, until its transaction ends; in MariaDB, until it is closed.
+
+    Raises RegistryDown when others take too long."""
+    match connection.dialect.name:
+        case "sqlite":
+            # Python's driver would begin no transaction for DDL, so a start that is cut off would leave some of the
+            # tables; and taking the write lock first makes other daemons wait until all is there.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        case "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+        case _:
+            lock = f"SELECT GET_LOCK(CONCAT('glance schema of ', DATABASE()), {PATIENCE})"
+            if connection.exec_driver_sql(lock).scalar() != 1:
+                raise RegistryDown("another daemon has been changing the schema of the database for too long")
+            connection.commit()  # else we would not see what the others did
 
 
 def _cause(error: GlanceError) -> str:

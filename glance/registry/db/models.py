@@ -33,7 +33,6 @@ NAMES = {  # of constraints, so that later steps of the schema can name them
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 # SQLite counts only a column declared INTEGER PRIMARY KEY; its integers have 64 bits all the same.
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -75,7 +74,7 @@ class ImageRow(Base):
         *_lists(),
         *(Index(f"ix_images_{field}", field) for field in FOUND),
         Index("ix_images_lease_until", "lease_until"),
-        {"sqlite_autoincrement": True, **MYSQL},
+        {"sqlite_autoincrement": True},
     )
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
@@ -111,7 +110,7 @@ def _image() -> Any:
 
 class PropertyRow(Base):
     __tablename__ = "image_properties"
-    __table_args__: Any = (Index("ix_image_properties_value", "name", "start", "image"), MYSQL)
+    __table_args__: Any = (Index("ix_image_properties_value", "name", "start", "image"),)
 
     image: Mapped[int] = _image()
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -121,7 +120,6 @@ class PropertyRow(Base):
 
 class LocationRow(Base):
     __tablename__ = "image_locations"
-    __table_args__ = MYSQL
 
     image: Mapped[int] = _image()
     position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
@@ -132,7 +130,7 @@ class LocationRow(Base):
 
 class TagRow(Base):
     __tablename__ = "image_tags"
-    __table_args__: Any = (Index("ix_image_tags_tag", "tag", "image"), MYSQL)
+    __table_args__: Any = (Index("ix_image_tags_tag", "tag", "image"),)
 
     image: Mapped[int] = _image()
     tag: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -143,7 +141,6 @@ class MemberRow(Base):
     __table_args__: Any = (
         UniqueConstraint("member", "image"),
         Index("ix_image_members_status", "member", "status", "image"),
-        MYSQL,
     )
 
     image: Mapped[int] = _image()

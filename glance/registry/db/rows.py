@@ -3,14 +3,29 @@
 transaction of sql.py."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, false, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    false,
+    insert,
+    literal_column,
+    select,
+    union_all,
+)
 
+from glance.core.context import Context
 from glance.core.errors import NotFound
 from glance.core.image import Image, Status, Visibility
 from glance.core.values import check_properties, is_image_number, is_uuid, shown
 from glance.registry.db.models import ImageRow, LocationRow, PropertyRow, TagRow, start_of
+from glance.registry.db.rights import visible_to
 
 IMAGES: Any = ImageRow.__table__
 LOCATIONS: Any = LocationRow.__table__
@@ -36,17 +51,23 @@ def named(image_id: str) -> ColumnElement[bool]:
 
 def one(connection: Connection, condition: ColumnElement[bool], image_id: str = "") -> Image:
     """Raises NotFound, with the name that was asked for."""
-    row = connection.execute(select(IMAGES).where(condition)).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no image {shown(image_id)}")
-    return _images(connection, [row])[0]
+    return _one(connection, _RECORDS.where(condition), {}, image_id)
+
+
+def visible(connection: Connection, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
+    """The image of this name, if the caller may see it. Raises NotFound."""
+    by_number = is_image_number(image_id)
+    if not by_number and not is_uuid(image_id):
+        raise _not_found(image_id)
+    statement = _visible(by_number, deleted, ctx.is_admin, None if ctx.is_admin else ctx.tenant)
+    return _one(connection, statement, {"name": int(image_id) if by_number else image_id}, image_id)
 
 
 def in_order(connection: Connection, numbers: list[int]) -> tuple[Image, ...]:
     """The images of these numbers, in their order."""
     if not numbers:
         return ()
-    rows = {row.number: row for row in connection.execute(select(IMAGES).where(IMAGES.c.number.in_(numbers)))}
+    rows = {row.number: row for row in connection.execute(_OF_NUMBERS, {"numbers": numbers})}
     return _images(connection, [rows[number] for number in numbers])
 
 
@@ -94,32 +115,67 @@ def change_sides(connection: Connection, image: Image, given: Mapping[str, Any])
     write_sides(connection, image.number, given.get("locations", ()), new, given.get("tags", ()))
 
 
+def _not_found(image_id: str) -> NotFound:
+    return NotFound(f"there is no image {shown(image_id)}")
+
+
+def _one(connection: Connection, statement: Select[Any], values: Mapping[str, Any], image_id: str) -> Image:
+    row = connection.execute(statement, values).one_or_none()
+    if row is None:
+        raise _not_found(image_id)
+    return _images(connection, [row])[0]
+
+
+# To build a statement takes longer than most databases need to answer it: these are built once.
+
+_RECORDS = select(*(IMAGES.c[name] for name in COLUMNS))
+_OF_NUMBERS = _RECORDS.where(IMAGES.c.number.in_(bindparam("numbers", expanding=True)))
+
+
+@lru_cache(512)
+def _visible(by_number: bool, deleted: bool, is_admin: bool, tenant: str | None) -> Select[Any]:
+    column = IMAGES.c.number if by_number else IMAGES.c.id
+    statement = _RECORDS.where(column == bindparam("name"), visible_to(Context(is_admin=is_admin, tenant=tenant)))
+    return statement if deleted else statement.where(ALIVE)
+
+
+def _side(table: Any, position: Any, name: Any, value: Any) -> Select[Any]:
+    own = table.c.image.in_(bindparam("numbers", expanding=True))
+    return select(table.c.image, literal_column(f"'{table.name}'").label("side"), position, name, value).where(own)
+
+
+_NO_POSITION: Any = literal_column("0").label("position")
+_NO_NAME: Any = literal_column("''").label("name")
+_SIDES = union_all(
+    _side(LOCATIONS, LOCATIONS.c.position, _NO_NAME, LOCATIONS.c.url.label("value")),
+    _side(PROPERTIES, _NO_POSITION, PROPERTIES.c.name, PROPERTIES.c.value),
+    _side(TAGS, _NO_POSITION, _NO_NAME, TAGS.c.tag.label("value")),
+)
+
+
 def _images(connection: Connection, rows: list[Row[Any]]) -> tuple[Image, ...]:
-    """With one query per side table."""
+    """With one query for all that stands in other tables."""
     numbers = [row.number for row in rows]
-    locations: dict[int, list[str]] = {number: [] for number in numbers}
+    locations: dict[int, list[tuple[int, str]]] = {number: [] for number in numbers}
     properties: dict[int, dict[str, str]] = {number: {} for number in numbers}
     tags: dict[int, set[str]] = {number: set() for number in numbers}
-    for side in _side(connection, LOCATIONS, numbers, LOCATIONS.c.position):
-        locations[side.image].append(side.url)
-    for side in _side(connection, PROPERTIES, numbers, PROPERTIES.c.name):
-        properties[side.image][side.name] = side.value
-    for side in _side(connection, TAGS, numbers, TAGS.c.tag):
-        tags[side.image].add(side.tag)
+    for number, side, position, name, value in connection.execute(_SIDES, {"numbers": numbers}):
+        if side == LOCATIONS.name:
+            locations[number].append((position, value))
+        elif side == PROPERTIES.name:
+            properties[number][name] = value
+        else:
+            tags[number].add(value)
     return tuple(
         Image(
             **{
-                **{name: value for name, value in row._mapping.items() if name not in KEPT},
+                **dict(zip(COLUMNS, row, strict=True)),
                 "status": Status(row.status),
                 "visibility": Visibility(row.visibility),
-                "locations": tuple(locations[row.number]),
-                "properties": properties[row.number],
+                "locations": tuple(url for _, url in sorted(locations[row.number])),
+                "properties": dict(sorted(properties[row.number].items())),
                 "tags": frozenset(tags[row.number]),
             }
         )
         for row in rows
     )
-
-
-def _side(connection: Connection, table: Any, numbers: list[int], order: Any) -> Iterable[Row[Any]]:
-    return connection.execute(select(table).where(table.c.image.in_(numbers)).order_by(table.c.image, order))

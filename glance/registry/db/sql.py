@@ -21,8 +21,8 @@ from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, S
 from glance.core.policy import Action, Policy
 from glance.core.query import MAX_PAGE, Page, Query, position_of
 from glance.core.values import MAX_INT, shown
-from glance.registry.db import leases, members, rows
-from glance.registry.db.engine import translated
+from glance.registry.db import leases, members, numbers, rows
+from glance.registry.db.engine import reading, retried, writing
 from glance.registry.db.models import ImageRow, now
 from glance.registry.db.rare import numbers_of_page
 from glance.registry.db.rights import changeable_by, shareable_by, visible_to
@@ -43,9 +43,10 @@ class SqlRegistry:
         self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
 
     def check(self) -> None:
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             connection.execute(select(IMAGES.c.number).limit(1))
 
+    @retried
     def add(self, ctx: Context, image: Image) -> Image:
         if image.number is not None and not 1 <= image.number <= MAX_INT:
             raise Invalid(f"the number of an image must be from 1 to {MAX_INT}")
@@ -57,30 +58,33 @@ class SqlRegistry:
         created_at = image.created_at or now()
         image = replace(image, id=image.id or str(uuid.uuid4()), created_at=created_at, updated_at=created_at)
         row = rows.columns_of(image) | {"lease_until": now() if image.copy_from is not None else None}
-        with translated():
+        with writing(self._engine) as connection:
+            numbers.before_adding(connection, image.number)
             try:
-                with self._engine.begin() as connection:
-                    inserted: Any = connection.execute(insert(IMAGES).values(row))
-                    number = inserted.inserted_primary_key[0]
-                    rows.write_sides(connection, number, image.locations, image.properties, image.tags)
-                    return rows.one(connection, IMAGES.c.number == number)
+                inserted: Any = connection.execute(insert(IMAGES).values(row))
             except IntegrityError as error:
                 raise Duplicate("an image of that identifier exists, or existed") from error
+            numbers.after_adding(connection, image.number)
+            number = inserted.inserted_primary_key[0]
+            rows.write_sides(connection, number, image.locations, image.properties, image.tags)
+            return rows.one(connection, IMAGES.c.number == number)
 
+    @retried
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
-        condition = rows.named(image_id) if deleted else rows.named(image_id) & rows.ALIVE
-        with translated(), self._engine.connect() as connection:
-            return rows.one(connection, condition & visible_to(ctx), image_id)
+        with reading(self._engine) as connection:
+            return rows.visible(connection, ctx, image_id, deleted=deleted)
 
+    @retried
     def find(self, ctx: Context, query: Query) -> Page:
         query = replace(query, limit=min(query.limit, MAX_PAGE))
         shape, values = shape_of(ctx, query), values_of(ctx, query)
-        with translated(), self._engine.connect() as connection:
-            numbers = numbers_of_page(connection, shape, values)
-            images = rows.in_order(connection, numbers[: query.limit])
-        after = position_of(images[-1], query.order) if len(numbers) > query.limit else None
+        with reading(self._engine) as connection:
+            found = numbers_of_page(connection, shape, values)
+            images = rows.in_order(connection, found[: query.limit])
+        after = position_of(images[-1], query.order) if len(found) > query.limit else None
         return Page(images=images, after=after)
 
+    @retried
     def update(
         self,
         ctx: Context,
@@ -95,7 +99,7 @@ class SqlRegistry:
         try:
             self._check_rights(ctx, change)
         except NotAllowed:
-            with translated(), self._engine.connect() as connection:
+            with reading(self._engine) as connection:
                 _changeable(connection, ctx, image_id)  # who may not even see it is not told more than that
             raise
         expected = rows.named(image_id) & rows.ALIVE & changeable_by(ctx)
@@ -103,7 +107,7 @@ class SqlRegistry:
             expected &= IMAGES.c.status == str(expect)
         if holder is not None:
             expected &= IMAGES.c.holder == holder
-        with translated(), self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             if connection.execute(update(IMAGES).where(expected).values(_columns(given))).rowcount == 0:
                 image = _changeable(connection, ctx, image_id)
                 if expect not in (None, image.status):
@@ -115,6 +119,7 @@ class SqlRegistry:
             rows.change_sides(connection, image, given)
             return rows.one(connection, rows.named(image_id), image_id)
 
+    @retried
     def remove(self, ctx: Context, image_id: str) -> Image:
         moment = now()
         gone = {
@@ -128,9 +133,9 @@ class SqlRegistry:
         allowed = rows.named(image_id) & rows.ALIVE & (IMAGES.c.protected == false())
         foreign = self._policy.allows(ctx, Action.DELETE_FOREIGN_IMAGE)
         allowed &= visible_to(ctx) if foreign else changeable_by(ctx)
-        with translated(), self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             if connection.execute(update(IMAGES).where(allowed).values(gone)).rowcount == 0:
-                image = _visible(connection, ctx, image_id) if foreign else _changeable(connection, ctx, image_id)
+                image = rows.visible(connection, ctx, image_id) if foreign else _changeable(connection, ctx, image_id)
                 raise Protected("the image is protected against deletion: update it first")
             image = rows.one(connection, rows.named(image_id), image_id)
             members.clear(connection, image)
@@ -138,46 +143,51 @@ class SqlRegistry:
                 leases.release(connection, rows.named(image_id))
             return image
 
+    @retried
     def release(self, ctx: Context, image_id: str) -> None:
         _check_admin(ctx)
-        with translated(), self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             if leases.release(connection, rows.named(image_id)) == 0:
                 raise NotFound(f"there is no image {shown(image_id)}")
 
     def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
         _check_admin(ctx)
-        with translated():
-            with self._engine.connect() as connection:
-                stalled = leases.stalled(connection, limit)
-            claimed = []
-            for number, lease_until in stalled:
-                with self._engine.begin() as connection:
-                    if leases.claim(connection, number, lease_until, holder, lease):
-                        claimed.append(rows.one(connection, IMAGES.c.number == number))
-            return tuple(claimed)
+        with reading(self._engine) as connection:
+            stalled = leases.stalled(connection, limit)
+        claimed = []
+        for number, lease_until in stalled:
+            with writing(self._engine) as connection:
+                if leases.claim(connection, number, lease_until, holder, lease):
+                    claimed.append(rows.one(connection, IMAGES.c.number == number))
+        return tuple(claimed)
 
+    @retried
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
-        with translated(), self._engine.connect() as connection:
-            return members.of_image(connection, ctx, _visible(connection, ctx, image_id))
+        with reading(self._engine) as connection:
+            return members.of_image(connection, ctx, rows.visible(connection, ctx, image_id))
 
+    @retried
     def memberships(self, ctx: Context, tenant: str) -> tuple[Member, ...]:
-        with translated(), self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return members.of_tenant(connection, ctx, tenant)
 
+    @retried
     def set_members(
         self, ctx: Context, image_id: str, wanted: Mapping[str, bool | None], *, replace: bool = False
     ) -> tuple[Member, ...]:
-        with translated(), self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             image = _to_share(connection, ctx, image_id, share=bool(wanted))
             members.change(connection, image, wanted, replace, self._first_answer)
             return members.of_image(connection, ctx, image)
 
+    @retried
     def set_member_status(self, ctx: Context, image_id: str, tenant: str, status: MemberStatus) -> Member:
-        with translated(), self._engine.begin() as connection:
-            return members.answer(connection, ctx, _visible(connection, ctx, image_id), tenant, status)
+        with writing(self._engine) as connection:
+            return members.answer(connection, ctx, rows.visible(connection, ctx, image_id), tenant, status)
 
+    @retried
     def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
-        with translated(), self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             image = _to_share(connection, ctx, image_id, share=False)
             members.drop(connection, image, tenant)
 
@@ -197,7 +207,7 @@ def _to_share(connection: Connection, ctx: Context, image_id: str, *, share: boo
     allowed = rows.named(image_id) & rows.ALIVE & visible_to(ctx) & shareable_by(ctx)
     locked = update(IMAGES).where(allowed).values(visibility=shared if share else visibility)
     if connection.execute(locked).rowcount == 0:
-        _visible(connection, ctx, image_id)
+        rows.visible(connection, ctx, image_id)
         raise NotAllowed("only the owner of an image, and members that may share it, give it members")
     return rows.one(connection, rows.named(image_id), image_id)
 
@@ -229,13 +239,9 @@ def _check_alive(status: object) -> None:
         raise Invalid("an image cannot be added as deleted or updated to be so: it is removed")
 
 
-def _visible(connection: Connection, ctx: Context, image_id: str) -> Image:
-    return rows.one(connection, rows.named(image_id) & rows.ALIVE & visible_to(ctx), image_id)
-
-
 def _changeable(connection: Connection, ctx: Context, image_id: str) -> Image:
     """Raises NotFound, or NotAllowed for an image that is another's."""
-    image = _visible(connection, ctx, image_id)
+    image = rows.visible(connection, ctx, image_id)
     if not can_change(ctx, image):
         raise NotAllowed("the image belongs to another tenant")
     return image

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first schema: images and what belongs to them."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
+
+from glance.registry.db.versions import options, text_of
 
 revision = "0001"
 down_revision = None
@@ -13,25 +13,24 @@ down_revision = None
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 VALUE = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
-MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
 def upgrade() -> None:
     op.create_table(
         "images",
         sa.Column("number", NUMBER, autoincrement=True, nullable=False),
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("name", sa.String(length=255)),
-        sa.Column("status", sa.String(length=30), nullable=False),
-        sa.Column("visibility", sa.String(length=30), nullable=False),
-        sa.Column("owner", sa.String(length=255)),
-        sa.Column("disk_format", sa.String(length=30)),
-        sa.Column("container_format", sa.String(length=30)),
+        sa.Column("id", text_of(36), nullable=False),
+        sa.Column("name", text_of(255)),
+        sa.Column("status", text_of(30), nullable=False),
+        sa.Column("visibility", text_of(30), nullable=False),
+        sa.Column("owner", text_of(255)),
+        sa.Column("disk_format", text_of(30)),
+        sa.Column("container_format", text_of(30)),
         sa.Column("size", sa.BigInteger()),
         sa.Column("virtual_size", sa.BigInteger()),
-        sa.Column("checksum", sa.String(length=32)),
-        sa.Column("os_hash_algo", sa.String(length=64)),
-        sa.Column("os_hash_value", sa.String(length=128)),
+        sa.Column("checksum", text_of(32)),
+        sa.Column("os_hash_algo", text_of(64)),
+        sa.Column("os_hash_value", text_of(128)),
         sa.Column("min_disk", sa.Integer(), nullable=False),
         sa.Column("min_ram", sa.Integer(), nullable=False),
         sa.Column("protected", sa.Boolean(), nullable=False),
@@ -41,32 +40,36 @@ def upgrade() -> None:
         sa.Column("deleted_at", MOMENT),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_images")),
         sa.UniqueConstraint("id", name=op.f("uq_images_id")),
-        **MYSQL,
+        **options(),
+        if_not_exists=True,
         sqlite_autoincrement=True,
     )
-    op.create_index(op.f("ix_images_created_at"), "images", ["created_at"])
-    op.create_index(op.f("ix_images_name"), "images", ["name"])
-    op.create_index(op.f("ix_images_owner"), "images", ["owner"])
-    op.create_index(op.f("ix_images_visibility_status_number"), "images", ["visibility", "status", "number"])
+    op.create_index(op.f("ix_images_created_at"), "images", ["created_at"], if_not_exists=True)
+    op.create_index(op.f("ix_images_name"), "images", ["name"], if_not_exists=True)
+    op.create_index(op.f("ix_images_owner"), "images", ["owner"], if_not_exists=True)
+    op.create_index(
+        op.f("ix_images_visibility_status_number"), "images", ["visibility", "status", "number"], if_not_exists=True
+    )
     op.create_table(
         "image_locations",
         sa.Column("image", NUMBER, nullable=False),
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("metadata", sa.Text()),
-        sa.Column("status", sa.String(length=30), nullable=False),
+        sa.Column("status", text_of(30), nullable=False),
         sa.ForeignKeyConstraint(
             ["image"], ["images.number"], name=op.f("fk_image_locations_image"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("image", "position", name=op.f("pk_image_locations")),
-        **MYSQL,
+        **options(),
+        if_not_exists=True,
     )
     op.create_table(
         "image_members",
         sa.Column("image", NUMBER, nullable=False),
-        sa.Column("member", sa.String(length=255), nullable=False),
+        sa.Column("member", text_of(255), nullable=False),
         sa.Column("can_share", sa.Boolean(), nullable=False),
-        sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("status", text_of(20), nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT),
         sa.ForeignKeyConstraint(
@@ -74,26 +77,29 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("image", "member", name=op.f("pk_image_members")),
         sa.UniqueConstraint("member", "image", name=op.f("uq_image_members_member_image")),
-        **MYSQL,
+        **options(),
+        if_not_exists=True,
     )
     op.create_table(
         "image_properties",
         sa.Column("image", NUMBER, nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("name", text_of(255), nullable=False),
         sa.Column("value", VALUE, nullable=False),
         sa.ForeignKeyConstraint(
             ["image"], ["images.number"], name=op.f("fk_image_properties_image"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("image", "name", name=op.f("pk_image_properties")),
-        **MYSQL,
+        **options(),
+        if_not_exists=True,
     )
     op.create_table(
         "image_tags",
         sa.Column("image", NUMBER, nullable=False),
-        sa.Column("tag", sa.String(length=255), nullable=False),
+        sa.Column("tag", text_of(255), nullable=False),
         sa.ForeignKeyConstraint(["image"], ["images.number"], name=op.f("fk_image_tags_image"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("image", "tag", name=op.f("pk_image_tags")),
-        **MYSQL,
+        **options(),
+        if_not_exists=True,
     )
 
 

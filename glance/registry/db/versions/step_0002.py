@@ -5,7 +5,7 @@ the start of a property's value."""
 import sqlalchemy as sa
 from alembic import op
 
-from glance.registry.db.versions import add_column
+from glance.registry.db.versions import add_column, text_of
 
 revision = "0002"
 down_revision = "0001"
@@ -40,7 +40,7 @@ NEW = {
 def upgrade() -> None:
     add_column("images", sa.Column("deleted", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.execute("UPDATE images SET deleted = (status = 'deleted'), updated_at = COALESCE(updated_at, created_at)")
-    add_column("image_properties", sa.Column("start", sa.String(length=64), nullable=False, server_default=""))
+    add_column("image_properties", sa.Column("start", text_of(64), nullable=False, server_default=""))
     op.execute("UPDATE image_properties SET start = SUBSTR(value, 1, 64)")
     for name in OLD:
         op.drop_index(name, table_name="images", if_exists=True)

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
+from glance.registry.db.versions import add_column, text_of
+
 revision = "0003"
 down_revision = "0002"
 
@@ -15,12 +17,12 @@ INDEX = "ix_images_lease_until"
 
 
 def upgrade() -> None:
-    op.add_column("images", sa.Column("copy_from", sa.Text()))
-    op.add_column("images", sa.Column("failure", sa.String(length=255)))
-    op.add_column("images", sa.Column("holder", sa.String(length=64)))
-    op.add_column("images", sa.Column("lease_until", MOMENT))
+    add_column("images", sa.Column("copy_from", sa.Text()))
+    add_column("images", sa.Column("failure", text_of(255)))
+    add_column("images", sa.Column("holder", text_of(64)))
+    add_column("images", sa.Column("lease_until", MOMENT))
     op.execute("UPDATE images SET lease_until = created_at WHERE status = 'saving'")
-    op.create_index(INDEX, "images", ["lease_until"])
+    op.create_index(INDEX, "images", ["lease_until"], if_not_exists=True)
 
 
 def downgrade() -> None:
