@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
-from glance.cli import storecheck, users
+from glance.cli import database, storecheck, users
 from glance.cli.server import ServerError, user_folder
 from glance.core.errors import GlanceError
 from glance.version import VERSION
@@ -33,6 +33,10 @@ class Command:
 
 COMMANDS = (
     Command("user", "add, list and remove the users of the filter tokens", users.declare, users.run),
+    Command("db_sync", "make the tables of the registry, or bring them up to date", database.declare, database.sync),
+    Command(
+        "db_version", "print the step at which the schema of the database is", database.declare, database.version
+    ),
     Command("store-check", "try the stores, and say what is wrong with them", storecheck.declare, storecheck.run),
 )
 

@@ -14,7 +14,7 @@ from glance.cli.arguments import port
 from glance.cli.process import plain
 from glance.cli.progress import watched
 from glance.client import Client, NoServer
-from glance.core.errors import GlanceError, StoreFull
+from glance.core.errors import GlanceError, NotAuthenticated, StoreFull
 from glance.version import VERSION
 
 EPILOG = """\
@@ -31,6 +31,8 @@ def main() -> int:
         image = _upload(options)
     except KeyboardInterrupt:
         return _complain("interrupted: the image is not stored", 130)
+    except NotAuthenticated as error:
+        return _complain(f"{error}. This program knows no users: take `glance add`")
     except StoreFull as error:
         return _complain(f"the server has no room left for this image ({error}): free some there and try again")
     except NoServer as error:

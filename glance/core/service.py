@@ -66,6 +66,10 @@ class ImageService:
         self.transfers.check(draft.size)
         return self._registry.add(ctx, replace(draft, status=Status.QUEUED, locations=()))
 
+    def check_store(self, name: str) -> None:
+        """Raises UnknownStore, StoreReadOnly for a store that no bytes can be brought to."""
+        self._stores.named(name)
+
     def upload(
         self,
         ctx: Context,

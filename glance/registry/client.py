@@ -148,7 +148,13 @@ def _error(answer: Answer) -> GlanceError:
     """The registry's error as itself; anything that is not its answer to a request counts as no answer."""
     reason = answer.headers.get(REASON_HEADER)
     text = answer.body.decode(errors="replace")
-    if reason is None or answer.status >= 500 or answer.status == 401:
+    if answer.status == 401:
+        LOG.error(
+            "the registry refuses our registry_key: it was started with another one, or with none. Both daemons need "
+            "the same; `glance-control all restart` has them read it again"
+        )
+        return RegistryDown("the registry refuses this server, whose log says why")
+    if reason is None or answer.status >= 500:
         LOG.error("the registry answered %s: %s", answer.status, shown(text))
         return RegistryDown("the registry does not answer as it should")
     return error_from(answer.status, reason, text.partition("\n\n")[2].strip())

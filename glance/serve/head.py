@@ -23,6 +23,8 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(/[^#]*|\?[^#]*|)", re.IGNORECASE)
 # CGI folds `-` and `_` into one name, so a header spelled with `_` could pose as one that a proxy in front
 # has set. Only these are let in: clients of 2011 spell X-Image-Meta-Is_public with it.
 UNDERSCORES_ALLOWED = b"x-image-meta-"
+# These are no lists: two values joined would be a third one, which nobody sent.
+SINGLE = (UNDERSCORES_ALLOWED, b"x-glance-")
 
 
 class RefusedError(Exception):
@@ -93,6 +95,8 @@ def _fields(lines: list[bytes]) -> dict[bytes, bytes]:
             raise _bad("two headers differ in `-` and `_` only")
         if name == b"content-length" and fields.get(name, value) != value:
             raise _bad("two different Content-Length headers")
+        if name in fields and name.startswith(SINGLE):
+            raise _bad(f"the header {name.decode()} is there twice")
         if name in fields and name != b"content-length":
             value = fields[name] + b"," + value
         fields[name] = value

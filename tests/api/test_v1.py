@@ -111,6 +111,13 @@ def test_other_methods_are_not_allowed(api, method, path, allow):
     assert (response.status_int, response.headers["Allow"]) == (405, allow)
 
 
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+def test_a_method_is_what_the_request_line_says(api, name):
+    path = f"/v1/images/{create(api)['id']}"
+    assert api("POST", path, {name: "DELETE"}).status_int == 405
+    assert api("GET", f"{path}?_method=DELETE", {name: "DELETE"}).body == BYTES
+
+
 def test_a_method_that_is_none_is_not_implemented(api):
     with pytest.warns(WSGIWarning):
         assert api("BREW", "/v1/images").status_int == 501
@@ -202,12 +209,14 @@ def test_what_is_wrong_is_refused(api, headers, token, body):
 
 
 @pytest.mark.parametrize("store", ["nowhere", "http", "s3"])
-def test_a_store_that_takes_no_bytes_kills_the_image(api, store):
-    response = api("POST", "/v1/images", {**RAW, "x-image-meta-store": store}, BYTES)
-    assert response.status_int == 400
-    assert store in response.text
-    (image,) = api("GET", "/v1/images/detail?is_public=none&changes-since=2011-03-04").json["images"]
-    assert (image["status"], api.stored()) == ("killed", [])
+@pytest.mark.parametrize("body", [BYTES, None])
+def test_a_store_that_takes_no_bytes_is_refused_before_there_is_an_image(api, store, body):
+    image = create(api, None)
+    for method, path in (("POST", "/v1/images"), ("PUT", f"/v1/images/{image['id']}")):
+        response = api(method, path, {**RAW, "x-image-meta-store": store}, body)
+        assert (response.status_int, store in response.text) == (400, True)
+    (found,) = api("GET", "/v1/images/detail?is_public=none&changes-since=2011-03-04").json["images"]
+    assert (found["id"], found["status"], api.stored()) == (image["id"], "queued", [])
 
 
 def test_amazon_formats_come_in_pairs(api):
@@ -373,7 +382,9 @@ def test_names_with_underscores_and_dashes_are_the_same(api):
     assert (image["disk_format"], image["min_ram"], image["properties"]) == ("raw", 5, {"os_type": "linux"})
 
 
-@pytest.mark.parametrize("name", ["Ubuntu 10.10", "Ünï 漢字 🐧", "%20", "a" * 255, "<script>"])
+@pytest.mark.parametrize("name", [
+    "Ubuntu 10.10", "Ünï 漢字 🐧", "%20", "a" * 255, "🐧" * 255, "<script>", "caf\u00e9", "cafe\u0301", "\u202eabc\u200f", "dot.", "' OR 1=1 --",
+], ids=ascii)  # fmt: skip
 def test_names_of_all_scripts(api, name):
     wire = name.encode().decode("latin-1")
     image = api("POST", "/v1/images", {"x-image-meta-name": wire, "x-image-meta-property-p": wire}).json["image"]

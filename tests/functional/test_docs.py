@@ -32,6 +32,7 @@ VARYING = {  # what differs from run to run → as it stands in the pages
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": "UUID",
     r"file:///[^\s\"']*/images/": "file:///…/images/",
     r"(?<=pid )\d+|(?<=pid: )\d+": "PID",
+    r"(?<=at step )\d{4}$|^\d{4}$": "STEP",
     r"[ \t]+$": "",
 }
 

@@ -199,6 +199,14 @@ def test_two_spellings_of_one_name_are_refused(live, wire, lines):
     assert_refused(live, wire, 400)
 
 
+@pytest.mark.parametrize(
+    "name", [b"X-Image-Meta-Name", b"x-image-meta-property-a", b"X-Glance-API-Copy-From", b"X-Glance-Registry-Key"]
+)
+def test_two_values_of_what_is_no_list_are_refused(live, wire, name):
+    wire.send(request(name + b": a", b"X: y", name.lower() + b": a") + HIDDEN)
+    assert_refused(live, wire, 400)
+
+
 def test_what_every_environ_has(live):
     seen = environ(live.ask(post(b"Content-Length: 5", body=b"hello")))
     assert (seen["CONTENT_LENGTH"], seen["SERVER_PROTOCOL"], seen["REMOTE_ADDR"], seen["wsgi.url_scheme"]) == (

@@ -32,12 +32,12 @@ Send = Callable[..., requests.Response]
 
 def configure(installation: Installation, example: str, *changes: tuple[str, str]) -> None:
     """The example as it stands, but for what it tells to change, and for places and ports of the test."""
-    text = (EXAMPLES / example).read_text("utf-8")
+    text = (EXAMPLES / example).read_text("utf-8").replace("bind_host = 127.0.0.1\n", "")
     for old, new in (
         ("registry_key =\n", f"registry_key = {KEY}\npolicy_set_image_location = placer\n"),
         ("[app:api]\n", f"[app:api]\nbind_host = 127.0.0.1\nbind_port = {installation.api_port}\n"
-            f"registry_port = {installation.registry_port}\nfilesystem_store_datadir = {installation.folder}/images\n"
-            f"http_store_allowed_hosts = 127.0.0.1\n"),
+            f"registry_port = {installation.registry_port}\nhttp_store_allowed_hosts = 127.0.0.1\n"),
+        ("/var/lib/glance/images/", f"{installation.folder}/images"),
         ("[app:glance-registry]\n", f"[app:glance-registry]\nbind_port = {installation.registry_port}\n"),
         *changes,
     ):  # fmt: skip
@@ -201,6 +201,19 @@ def test_without_the_key_identity_does_not_start(installation: Installation) -> 
     assert re.search(r"set registry_key in \[DEFAULT\], for example to \S{32}", started.stdout + started.stderr)
 
 
+def test_a_registry_that_was_started_with_another_key_is_told_in_the_log(
+    installation: Installation, send: Send
+) -> None:
+    installation.start("registry")
+    known = tokens(installation)
+    installation.start("api")
+    answer = send("GET", "/v1/images", known["alice"])
+    assert (answer.status_code, "refuses this server, whose log says why" in answer.text) == (503, True)
+    assert "the registry refuses our registry_key" in installation.logs()
+    assert installation.control("all", "restart").returncode == 0
+    assert send("GET", "/v1/images", known["alice"]).status_code == 200
+
+
 @pytest.mark.parametrize(("change", "told"), [
     ("user_file = x", "did you mean users_file"), ("users_file = /nonsense", "/nonsense: No such file"), ("", "needs a users_file"),
 ])  # fmt: skip
@@ -214,12 +227,16 @@ def test_what_is_wrong_with_a_filter_is_told_at_start(installation: Installation
 @pytest.mark.parametrize(("options", "warned"), [
     ("bind_host = 0.0.0.0", True), ("bind_host = 127.0.0.1", False), ("bind_host = ::1", False),
 ])  # fmt: skip
-def test_a_door_that_is_open_to_all_is_told_once(installation: Installation, options: str, warned: bool) -> None:
+@pytest.mark.parametrize("server", ["api", "registry"])
+def test_a_door_that_is_open_to_all_is_told_once(
+    installation: Installation, server: str, options: str, warned: bool
+) -> None:
     text = installation.config.read_text()
-    installation.config.write_text(text.replace("bind_host = 127.0.0.1\nbind_port", f"{options}\nbind_port", 1))
-    installation.start("api")
-    log = (installation.folder / "log" / "glance-api.log").read_text()
-    assert log.count("no filter identifies callers") == warned
+    installation.config.write_text(text.replace("bind_host = 127.0.0.1\n", f"{options}\n"))
+    installation.start(server)
+    log = (installation.folder / "log" / f"glance-{server}.log").read_text()
+    told = {"api": "no filter identifies callers", "registry": "there is no registry_key"}[server]
+    assert [line.split()[2] for line in log.splitlines() if told in line] == ["WARNING"] * warned
 
 
 # Users of a file
@@ -253,6 +270,14 @@ def test_users_come_and_go_while_the_daemon_runs(installation: Installation, sen
     time.sleep(1.5)
     assert send("GET", "/v1/images", known["alice"]).status_code == 200
     assert "others may read it" in installation.logs()
+
+
+def test_a_command_that_knows_no_users_says_so(installation: Installation) -> None:
+    tokens(installation)
+    installation.start()
+    done = installation.upload("-", "image", stdin=b"bytes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("This program knows no users: take `glance add`\n")
 
 
 def test_the_command_for_users(installation: Installation) -> None:

@@ -45,6 +45,7 @@ ROOMS = {
     "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client tqdm"),
     # It tries the very stores that glance-api would use, so it needs the one place that makes them of a
     # configuration. Of all commands only this: none of the others reaches a store.
+    "glance.cli.database": ("config core registry.db.engine registry.db.migrate", "sqlalchemy"),
     "glance.cli.users": ("config core identity", ""),
     "glance.cli.storecheck": ("config core server", ""),
     "glance.cli.images": ("cli client core version", "keystoneauth1 shtab wcwidth"),

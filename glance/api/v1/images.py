@@ -59,7 +59,7 @@ class Images:
         ctx = context_of(request)
         fields, properties = shapes.texts_of(request)
         draft = v1.draft_from(fields, properties, owner=ctx.tenant)
-        source = _source_of(request, fields)
+        source = self._source_of(request, fields)
         if source.is_any:
             v1.check_formats(draft)
         if source.body:
@@ -98,7 +98,7 @@ class Images:
         if image.deleted or not can_change(ctx, image):
             raise NotAllowed(f"image {image.id} is {'deleted' if image.deleted else 'of another tenant'}")
         fields, properties = shapes.texts_of(request)
-        source = _source_of(request, fields)
+        source = self._source_of(request, fields)
         change = v1.change_from(fields, properties, image)
         _check_fixed(image, fields, change)
         if not ctx.is_admin:
@@ -148,6 +148,20 @@ class Images:
             change=replace(change, size=UNSET, checksum=UNSET),
         )
 
+    def _source_of(self, request: Request, fields: v1.Texts) -> "Source":
+        """Raises Invalid when there is more than one, or no store for it."""
+        source = Source(
+            body=has_body(request),
+            location=fields.get("location"),
+            copy_from=shapes.copy_from_of(request),
+            store=fields.get("store"),
+        )
+        if source.body + (source.location is not None) + (source.copy_from is not None) > 1:
+            raise Invalid("multiple image sources: send the bytes, or name a location, or a URL to copy from")
+        if source.store is not None:
+            self._service.check_store(source.store)
+        return source
+
     def _page(self, request: Request) -> tuple[Image, ...]:
         ctx, parameters = context_of(request), parameters_of(request)
         query = lists.query_of(parameters, ctx, limit=self._paging.default, most=self._paging.most)
@@ -176,19 +190,6 @@ class Source:
     @property
     def is_any(self) -> bool:
         return self.body or self.location is not None or self.copy_from is not None
-
-
-def _source_of(request: Request, fields: v1.Texts) -> Source:
-    """Raises Invalid when there is more than one."""
-    source = Source(
-        body=has_body(request),
-        location=fields.get("location"),
-        copy_from=shapes.copy_from_of(request),
-        store=fields.get("store"),
-    )
-    if source.body + (source.location is not None) + (source.copy_from is not None) > 1:
-        raise Invalid("multiple image sources: send the bytes, or name a location, or a URL to copy from")
-    return source
 
 
 def _octets_of(request: Request, size: int | None) -> BodySource:

@@ -53,7 +53,8 @@ class Session:
         return word in ("y", "yes") if word else default
 
     def note(self, text: str) -> None:
-        """Say something that is no result."""
+        """Say something that is no result, after what was said before."""
+        sys.stdout.flush()
         print(text, file=sys.stderr)
 
 

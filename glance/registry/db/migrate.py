@@ -2,6 +2,8 @@
 """Brings the schema of a database to the one that this version speaks, when the registry starts."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
@@ -23,10 +25,23 @@ def prepare(engine: Engine) -> None:
 
     Raises RegistryDown when the database cannot be reached, Invalid when its schema is not known here.
     """
+    with _in_reach(engine):
+        if _version(engine) != HEAD:
+            _upgrade(engine)
+
+
+def version(engine: Engine) -> str | None:
+    """The step that the database's schema stands at; None for a database without our tables. Raises RegistryDown."""
+    with _in_reach(engine):
+        return _version(engine)
+
+
+@contextmanager
+def _in_reach(engine: Engine) -> Iterator[None]:
+    """Raises RegistryDown with the name of the database."""
     try:
         with translated():
-            if version(engine) != HEAD:
-                _upgrade(engine)
+            yield
     except RegistryDown as error:
         url = engine.url.render_as_string(hide_password=True)
         raise RegistryDown(f"the database {url} cannot be used: {_cause(error)}") from error
@@ -34,16 +49,11 @@ def prepare(engine: Engine) -> None:
         engine.dispose()
 
 
-def version(engine: Engine) -> str | None:
-    """The step that the database's schema stands at; None for a database without our tables."""
+def _version(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        return _version(connection)
-
-
-def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def _upgrade(engine: Engine) -> None:
@@ -65,7 +75,7 @@ def _upgrade(engine: Engine) -> None:
             "made it, or name another database in sql_connection"
         ) from error
     except Exception:
-        if version(engine) == HEAD:  # another daemon was faster
+        if _version(engine) == HEAD:  # another daemon was faster
             return
         raise
     LOG.info("the schema of the database is now at step %s", HEAD)
