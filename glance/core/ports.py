@@ -106,9 +106,9 @@ class Store(ReadStore, Protocol):
         Raises Duplicate, StoreFull, StoreDown.
         """
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         """Remove the bytes, also what was left by a put() that ended with its process; no error when they are
-        gone already. Raises StoreDown."""
+        gone already. `threads` are for what would make other requests wait. Raises StoreDown."""
 
     # For an operator's checks; put() and open() need none of these before them.
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull
+from glance.core.inline import INLINE
 from glance.core.ports import Source, Threads
 from glance.store.blob import FileBlob
 
@@ -77,7 +78,7 @@ class FilesystemStore:
                 source.threads.call(_sync_directory, self._datadir)
             except BaseException:
                 if linked:
-                    target.unlink(missing_ok=True)
+                    source.threads.call(target.unlink, missing_ok=True)
                 raise
         return self.location_of(name)
 
@@ -98,11 +99,11 @@ class FilesystemStore:
         rest = max(found.st_size - start, 0)
         return FileBlob(file, size=rest if length is None else min(length, rest), total=found.st_size)
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         try:
             path = self._path(location)
             with self._translated("delete"):
-                path.unlink()
+                (threads or INLINE).call(path.unlink)  # of a large file, this takes seconds
         except BlobMissing as gone:
             if not self._datadir.is_dir():  # then it is not mounted, which says nothing of the file
                 raise StoreDown("the folder of the file store is not there") from gone

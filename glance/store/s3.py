@@ -151,7 +151,7 @@ class S3Store:
             total = int(found[2])
         return StreamBlob(body.read, size=size, total=total, close=body.close, errors=s3client.read_errors())
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         try:
             with self._translated("delete"):
                 client, place = self._connected(), _place(location)

@@ -91,6 +91,6 @@ class MemoryStore:
         self.opened.append(MemoryBlob(data[start:end], len(data)))
         return self.opened[-1]
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         self.before("delete")
         self.objects.pop(location.removeprefix("memory://"), None)

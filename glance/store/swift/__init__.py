@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, StoreDown
 from glance.core.meter import Meter
-from glance.core.ports import Source
+from glance.core.ports import Source, Threads
 from glance.store.blob import StreamBlob
 from glance.store.parts import BLOCK, MIB, Buffers, Part, Parts
 from glance.store.swift.account import Account, Body
@@ -136,7 +136,7 @@ class SwiftStore:
             raise
         return blob
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         """The manifest goes last, so that a delete that failed can be tried again and finds the rest."""
         try:
             name = self._name(location)
