@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from glance.core.errors import BlobMissing, Duplicate, StoreDown
-from glance.core.ports import Source, Threads
+from glance.core.ports import Held, Source, Threads
 from glance.store import s3client
 from glance.store.blob import StreamBlob
 from glance.store.parts import MIB, Buffers, Part, Parts
@@ -108,6 +108,11 @@ class S3Store:
             ("an upload of", item["Key"]) for item in uploads
         ]
         return [f"the {what} {key} in the bucket {self._bucket}" for what, key in found if key == name]
+
+    def held(self) -> Iterator[Held]:
+        with self._translated("list"):
+            for key, size, modified, whole in s3client.listed(self._connected(), self._bucket):
+                yield Held(self.location_of(key), key, size, modified, whole)
 
     def location_of(self, name: str) -> str:
         return f"s3://{self._bucket}/{name}"
