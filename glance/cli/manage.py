@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
-from glance.cli import storecheck, users
+from glance.cli import fsck, storecheck, users
 from glance.cli.server import ServerError, user_folder
 from glance.core.errors import GlanceError
 from glance.version import VERSION
@@ -29,15 +29,17 @@ class Command:
     summary: str
     declare: Callable[[argparse.ArgumentParser], None]  # its own arguments
     run: Callable[[argparse.Namespace], int]
+    failed: int = 1  # the exit status when it cannot do its work; 2 where 1 is what it has found
 
 
 COMMANDS = (
     Command("user", "add, list and remove the users of the filter tokens", users.declare, users.run),
     Command("store-check", "try the stores, and say what is wrong with them", storecheck.declare, storecheck.run),
+    Command("fsck", "find images without their bytes, and bytes without an image", fsck.declare, fsck.run, failed=2),
 )
 
 EPILOG = """\
-Exit status: 0 all is well, 1 something is wrong, 2 the command line is.
+Exit status: 0 all is well, 1 something is wrong, 2 the command line is, or what is to be checked cannot be.
 'glance-manage COMMAND --help' tells more about a command.
 """
 
@@ -47,13 +49,13 @@ def main() -> int:
     _set_up_log(options.debug)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _interrupt)
+    command: Command = options.command
     try:
         options.path = config.find_file(options.config_file)
         options.data = None if options.path else user_folder()
-        command: Command = options.command
         return command.run(options)
     except (config.ConfigError, ServerError, GlanceError) as error:
-        return _complain(str(error))
+        return _complain(str(error), command.failed)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
 
