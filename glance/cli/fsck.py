@@ -8,9 +8,11 @@ from datetime import timedelta
 
 from glance.cli import amounts, settings
 from glance.cli.arguments import seconds
+from glance.cli.findings import advice_of, words_of
 from glance.config import ConfigError
 from glance.core.errors import GlanceError
-from glance.core.fsck import Broken, Finding, Fsck, Stray
+from glance.core.findings import Broken
+from glance.core.fsck import Finding, Fsck, Stray
 from glance.server import NEEDED, registry_of, stores_of
 
 YOUNG = 3600  # seconds
@@ -82,8 +84,7 @@ class _Report:
                 self._tell_stray(finding)
             case _:
                 self._counts["unchecked"] += 1
-                print(f"{finding.what}: cannot be checked: {finding.error}", flush=True)
-                _advise(finding.error)
+                print(words_of(finding), flush=True)
 
     def sum_up(self, names: tuple[str, ...]) -> None:
         fsck, counts = self._fsck, self._counts
@@ -104,10 +105,7 @@ class _Report:
 
     def _tell_broken(self, broken: Broken) -> None:
         self._counts["broken"] += 1
-        image = broken.image
-        name = f" {image.name!r}" if image.name else ""
-        where = f": {broken.location}" if broken.location else ""
-        print(f"image {image.number} ({image.id}){name}: {broken.problem}{where}", flush=True)
+        print(words_of(broken), flush=True)
         if self._repair and broken.missing:
             self._counts["killed"] += self._do(lambda: self._fsck.give_up(broken), "killed")
 
@@ -125,16 +123,10 @@ class _Report:
         try:
             deed()
         except GlanceError as error:
-            print(f"    not {done}: {error}", flush=True)
-            _advise(error)
+            print(f"    not {done}: {error}{advice_of(error)}", flush=True)
             return False
         print(f"    {done}", flush=True)
         return True
-
-
-def _advise(error: GlanceError) -> None:
-    if error.advice:
-        print(f"    {error.advice}", flush=True)
 
 
 def _of(count: int, words: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
-from glance.cli import fsck, storecheck, users
+from glance.cli import fsck, storecheck, users, verify
 from glance.cli.server import ServerError, user_folder
 from glance.core.errors import GlanceError
 from glance.version import VERSION
@@ -36,6 +36,7 @@ COMMANDS = (
     Command("user", "add, list and remove the users of the filter tokens", users.declare, users.run),
     Command("store-check", "try the stores, and say what is wrong with them", storecheck.declare, storecheck.run),
     Command("fsck", "find images without their bytes, and bytes without an image", fsck.declare, fsck.run, failed=2),
+    Command("verify", "find images whose bytes have changed", verify.declare, verify.run, failed=2),
 )
 
 EPILOG = """\

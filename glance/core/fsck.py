@@ -17,7 +17,8 @@ from typing import NamedTuple, TypeAlias
 
 from glance.core.context import Context
 from glance.core.errors import BlobMissing, GlanceError, NotFound, StoreDown, UnknownStore, WrongState
-from glance.core.image import Image, ImageChange, Status
+from glance.core.findings import Broken, Unchecked
+from glance.core.image import ImageChange, Status
 from glance.core.listing import every_record
 from glance.core.ports import Held, Registry, Stores
 
@@ -29,16 +30,6 @@ LOST = "its bytes are not in the store any more"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _OF_IMAGE = re.compile(rf"([0-9]+|{_UUID})(?:-[0-9a-f]{{8}})?", re.ASCII)  # transfer.unused_name()
 _OF_TRIAL = re.compile(r"(?:probe|store-check-[a-z]+)-[0-9a-f]{16}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """An active image whose bytes are not as its record says."""
-
-    image: Image
-    location: str | None
-    problem: str
-    missing: bool = True  # False: they are there, but are too many or too few
 
 
 @dataclass(slots=True)
@@ -63,14 +54,6 @@ class Stray:
     def size(self) -> int:
         """What is freed with it: an object that is made of parts has no bytes beside them."""
         return (self.whole or 0) if self.parts is None else self.parts
-
-
-@dataclass(frozen=True, slots=True)
-class Unchecked:
-    """What could not be looked at, and why."""
-
-    what: str
-    error: GlanceError
 
 
 Finding: TypeAlias = Broken | Stray | Unchecked
@@ -145,7 +128,7 @@ class Fsck:
         for image in every_record(self._registry, deleted=True):
             if image.status is Status.ACTIVE and not image.locations:
                 self.images += 1
-                yield Broken(image, None, "its record does not say where its bytes are")
+                yield Broken(image, None, "its record does not say where its bytes are", missing=True)
             for location in image.locations:
                 name = self._name_of(location)
                 if image.status is Status.SAVING:
@@ -203,12 +186,12 @@ class Fsck:
             total = blob.total
             blob.close()
         except BlobMissing:
-            yield Broken(image, location, "its bytes are missing")
+            yield Broken(image, location, "its bytes are missing", missing=True)
         except GlanceError as error:
             yield Unchecked(f"image {image.number} ({image.id})", error)
         else:
             if total != image.size:
-                yield Broken(image, location, f"it has {total} bytes, recorded are {image.size}", missing=False)
+                yield Broken(image, location, f"it has {total} bytes, recorded are {image.size}")
 
     def _name_of(self, location: str) -> str:
         """The name of the store that keeps these bytes; empty: none of ours does."""

@@ -8,7 +8,8 @@ import pytest
 
 from glance.core.context import Context
 from glance.core.errors import RegistryDown, StoreDown
-from glance.core.fsck import Broken, Finding, Fsck, Stray, Unchecked
+from glance.core.findings import Broken, Unchecked
+from glance.core.fsck import Finding, Fsck, Stray
 from glance.core.image import Image, ImageChange, Status, Visibility
 from glance.core.ports import Held
 from glance.store import StoreSet

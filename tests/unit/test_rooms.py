@@ -48,6 +48,7 @@ ROOMS = {
     # them of a configuration. None of the others does.
     "glance.cli.storecheck": ("config core server", ""),
     "glance.cli.fsck": ("cli config core server", ""),
+    "glance.cli.verify": ("cli core server", ""),
     "glance.cli.images": ("cli client core version", "keystoneauth1 shtab wcwidth"),
 }
 TYPES_ONLY = "_typeshed"  # exists for the type checker alone
