@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
-from glance.cli import fsck, storecheck, users, verify
+from glance.cli import fsck, storecheck, usage, users, verify
 from glance.cli.server import ServerError, user_folder
 from glance.core.errors import GlanceError
 from glance.version import VERSION
@@ -37,6 +37,7 @@ COMMANDS = (
     Command("store-check", "try the stores, and say what is wrong with them", storecheck.declare, storecheck.run),
     Command("fsck", "find images without their bytes, and bytes without an image", fsck.declare, fsck.run, failed=2),
     Command("verify", "find images whose bytes have changed", verify.declare, verify.run, failed=2),
+    Command("usage", "count images and bytes, by tenant and by store", usage.declare, usage.run),
 )
 
 EPILOG = """\

@@ -49,6 +49,7 @@ ROOMS = {
     "glance.cli.storecheck": ("config core server", ""),
     "glance.cli.fsck": ("cli config core server", ""),
     "glance.cli.verify": ("cli core server", ""),
+    "glance.cli.usage": ("cli core server", ""),
     "glance.cli.images": ("cli client core version", "keystoneauth1 shtab wcwidth"),
 }
 TYPES_ONLY = "_typeshed"  # exists for the type checker alone
