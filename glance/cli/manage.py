@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
-from glance.cli import fsck, storecheck, usage, users, verify
+from glance.cli import db, fsck, storecheck, usage, users, verify
 from glance.cli.server import ServerError, user_folder
 from glance.core.errors import GlanceError
 from glance.version import VERSION
@@ -38,6 +38,7 @@ COMMANDS = (
     Command("fsck", "find images without their bytes, and bytes without an image", fsck.declare, fsck.run, failed=2),
     Command("verify", "find images whose bytes have changed", verify.declare, verify.run, failed=2),
     Command("usage", "count images and bytes, by tenant and by store", usage.declare, usage.run),
+    Command("db", "look after the schema of the registry's database", db.declare, db.run, failed=2),
 )
 
 EPILOG = """\

@@ -2,12 +2,15 @@
 """Brings the schema of a database to the one that this version speaks, when the registry starts."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
 from glance.core.errors import GlanceError, Invalid, RegistryDown
 from glance.registry.db.engine import translated
+from glance.registry.db.sqlite import file_of
 
 LOG = logging.getLogger(__name__)
 
@@ -24,14 +27,27 @@ def prepare(engine: Engine) -> None:
     Raises RegistryDown when the database cannot be reached, Invalid when its schema is not known here.
     """
     try:
-        with translated():
+        with explained(engine):
             if version(engine) != HEAD:
                 _upgrade(engine)
-    except RegistryDown as error:
-        url = engine.url.render_as_string(hide_password=True)
-        raise RegistryDown(f"the database {url} cannot be used: {_cause(error)}") from error
     finally:
         engine.dispose()
+
+
+@contextmanager
+def explained(engine: Engine) -> Iterator[None]:
+    """What the database says → RegistryDown that an operator can read, with its address and without a password."""
+    try:
+        with translated():
+            yield
+    except RegistryDown as error:
+        raise RegistryDown(f"the database {address(engine)} cannot be used: {_cause(error)}") from error
+
+
+def address(engine: Engine) -> str:
+    """The database, without a password."""
+    file = file_of(engine.url)
+    return engine.url.render_as_string(hide_password=True) if file is None else f"sqlite:///{file.absolute()}"
 
 
 def version(engine: Engine) -> str | None:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""glance-manage db: the schema of the registry's database.
+
+The registry brings it up to date by itself when it starts; this is for who wants it done, or looked at, before."""
+
+import argparse
+from collections.abc import Callable
+
+from glance.cli import amounts, settings
+from glance.core.errors import RegistryDown
+from glance.registry.db.schema import HEAD, Schema
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    deeds = parser.add_subparsers(required=True, metavar="DEED", title="deeds")
+    for name, deed, summary in (
+        ("sync", _sync, "make the tables, or bring them up to date"),
+        ("version", _version, "tell the step of the schema, and the one of this version of Glance"),
+        ("check", _check, "compare the schema with the one of this version of Glance"),
+    ):
+        deeds.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.").set_defaults(
+            deed=deed
+        )
+    parser.epilog = "Reads sql_connection of glance-registry, and reaches the database itself."
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit status. Raises ConfigError, RegistryDown, Invalid."""
+    deed: Callable[[Schema], int] = options.deed
+    schema = Schema(settings.of_registry(options).sql_connection)
+    print(f"Database: {schema.address}", flush=True)
+    return deed(schema)
+
+
+def _sync(schema: Schema) -> int:
+    before = schema.step()
+    schema.upgrade()
+    print(f"Step {HEAD}: {'nothing to do' if before == HEAD else f'it was {before}' if before else 'made now'}")
+    return 0
+
+
+def _version(schema: Schema) -> int:
+    print(f"Step: {schema.step() or 'none, there are no tables'}")
+    print(f"This version of Glance: {HEAD}")
+    return 0
+
+
+def _check(schema: Schema) -> int:
+    step = schema.step()
+    if step is None:
+        raise RegistryDown("there are no tables yet: glance-manage db sync makes them, and so does glance-registry")
+    if step != HEAD:
+        todo = "glance-manage db sync brings it up to date" if step < HEAD else "a newer version made it"
+        print(f"Step {step}, this version of Glance has {HEAD}: {todo}")
+        return 1
+    found = schema.differences()
+    told = amounts.number(len(found), "difference") if found else "all is as it should be"
+    print(*found, f"Step {step}: {told}", sep="\n")
+    return 1 if found else 0
