@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
-from glance.cli import db, fsck, storecheck, usage, users, verify
+from glance.cli import db, fsck, purge, storecheck, usage, users, verify
 from glance.cli.server import ServerError, user_folder
 from glance.core.errors import GlanceError
 from glance.version import VERSION
@@ -39,6 +39,7 @@ COMMANDS = (
     Command("verify", "find images whose bytes have changed", verify.declare, verify.run, failed=2),
     Command("usage", "count images and bytes, by tenant and by store", usage.declare, usage.run),
     Command("db", "look after the schema of the registry's database", db.declare, db.run, failed=2),
+    Command("purge", "remove the rows of images that were deleted long ago", purge.declare, purge.run),
 )
 
 EPILOG = """\

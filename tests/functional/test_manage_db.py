@@ -72,3 +72,27 @@ def test_a_database_that_is_none(db, installation):
         status, said = db(deed)
         assert (status, said.startswith("ERROR: the database sqlite:///")) == (2, True)
         assert "not a database" in said
+
+
+def test_purge_while_the_daemons_run(installation):
+    installation.start()
+    with installation.client() as client:
+        for _ in range(3):
+            client.add_image({"name": "x", "type": "raw", "is_public": True}, b"bytes")
+        client.delete_image(3)
+        client.delete_image(1)
+        young = installation.run("glance-manage", "purge")
+        assert (young.returncode, young.stdout) == (0, "Purged 0 images, deleted at least 30 days ago\n")
+        done = installation.run("glance-manage", "purge", "--age-in-days", "0")
+        assert (done.returncode, done.stdout) == (0, "Purged 2 images, deleted at least 0 days ago\n")
+        assert client.add_image({"name": "x", "type": "raw", "is_public": True}, b"bytes")["id"] == 4
+    assert installation.run("glance-manage", "fsck", "--older-than", "0").returncode == 0
+
+
+def test_purge_of_what_is_not_there(installation):
+    done = installation.run("glance-manage", "purge")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no tables, and this version of Glance needs step" in done.stderr
+    assert not (installation.folder / "glance.sqlite").exists()
+    done = installation.run("glance-manage", "purge", "--age-in-days", "-1")
+    assert done.returncode == 2

@@ -52,6 +52,7 @@ ROOMS = {
     "glance.cli.usage": ("cli core server", ""),
     # These reach the registry's database, which nobody but the registry does otherwise.
     "glance.cli.db": ("cli core registry.db", ""),
+    "glance.cli.purge": ("cli registry.db", ""),
     "glance.cli.images": ("cli client core version", "keystoneauth1 shtab wcwidth"),
 }
 TYPES_ONLY = "_typeshed"  # exists for the type checker alone

@@ -6,6 +6,9 @@ Somebody may have changed it by hand; or a step was cut off, where a database ha
 from collections.abc import Iterator
 from typing import Any
 
+from sqlalchemy import Engine
+
+from glance.core.errors import RegistryDown
 from glance.registry.db import migrate
 from glance.registry.db.engine import connect
 from glance.registry.db.models import Base
@@ -32,6 +35,16 @@ class Schema:
             return None
         with migrate.explained(self._engine):
             return migrate.version(self._engine)
+
+    def engine(self) -> Engine:
+        """Of a database with the schema of this version. Raises RegistryDown for another one, too."""
+        if (step := self.step()) != HEAD:
+            is_so = f"is at step {step}" if step else "has no tables"
+            raise RegistryDown(
+                f"the database {self.address} {is_so}, and this version of Glance needs step {HEAD}: run "
+                "glance-manage db sync"
+            )
+        return self._engine
 
     def upgrade(self) -> None:
         """Raises Invalid, too, for a step that is not known here."""
