@@ -5,10 +5,13 @@ The registry brings it up to date by itself when it starts; this is for who want
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from glance.cli import amounts, settings
 from glance.core.errors import RegistryDown
-from glance.registry.db.schema import HEAD, Schema
+
+if TYPE_CHECKING:
+    from glance.registry.db.schema import Schema
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -26,32 +29,35 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The exit status. Raises ConfigError, RegistryDown, Invalid."""
+    from glance.registry.db.schema import Schema  # SQLAlchemy takes a while to load, and no other command needs it
+
     deed: Callable[[Schema], int] = options.deed
     schema = Schema(settings.of_registry(options).sql_connection)
     print(f"Database: {schema.address}", flush=True)
     return deed(schema)
 
 
-def _sync(schema: Schema) -> int:
+def _sync(schema: "Schema") -> int:
     before = schema.step()
     schema.upgrade()
-    print(f"Step {HEAD}: {'nothing to do' if before == HEAD else f'it was {before}' if before else 'made now'}")
+    was = f"it was {before}" if before else "made now"
+    print(f"Step {schema.newest}: {'nothing to do' if before == schema.newest else was}")
     return 0
 
 
-def _version(schema: Schema) -> int:
+def _version(schema: "Schema") -> int:
     print(f"Step: {schema.step() or 'none, there are no tables'}")
-    print(f"This version of Glance: {HEAD}")
+    print(f"This version of Glance: {schema.newest}")
     return 0
 
 
-def _check(schema: Schema) -> int:
+def _check(schema: "Schema") -> int:
     step = schema.step()
     if step is None:
         raise RegistryDown("there are no tables yet: glance-manage db sync makes them, and so does glance-registry")
-    if step != HEAD:
-        todo = "glance-manage db sync brings it up to date" if step < HEAD else "a newer version made it"
-        print(f"Step {step}, this version of Glance has {HEAD}: {todo}")
+    if step != schema.newest:
+        todo = "glance-manage db sync brings it up to date" if step < schema.newest else "a newer version made it"
+        print(f"Step {step}, this version of Glance has {schema.newest}: {todo}")
         return 1
     found = schema.differences()
     told = amounts.number(len(found), "difference") if found else "all is as it should be"

@@ -6,8 +6,6 @@ from datetime import timedelta
 
 from glance.cli import amounts, settings
 from glance.cli.arguments import days
-from glance.registry.db.purge import purge
-from glance.registry.db.schema import Schema
 
 AGE = 30  # days
 
@@ -28,6 +26,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The exit status. Raises ConfigError, RegistryDown, Invalid."""
+    from glance.registry.db.purge import purge  # SQLAlchemy takes a while to load, and few commands need it
+    from glance.registry.db.schema import Schema
+
     engine = Schema(settings.of_registry(options).sql_connection).engine()
     count = sum(purge(engine, timedelta(days=options.age_in_days)))
     print(

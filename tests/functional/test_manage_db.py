@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from glance.registry.db.engine import connect
-from glance.registry.db.schema import HEAD
+from glance.registry.db.migrate import HEAD
 from tests.functional.daemons import Installation
 
 pytestmark = pytest.mark.functional

@@ -14,11 +14,11 @@ from glance.registry.db.engine import connect
 from glance.registry.db.models import Base
 from glance.registry.db.sqlite import file_of
 
-HEAD = migrate.HEAD  # the step of this version
-
 
 class Schema:
     """`sql_connection` is an SQLAlchemy URL. All methods raise RegistryDown; the constructor raises Invalid."""
+
+    newest = migrate.HEAD  # the step of this version
 
     def __init__(self, sql_connection: str) -> None:
         self._engine = connect(sql_connection)
@@ -38,10 +38,10 @@ class Schema:
 
     def engine(self) -> Engine:
         """Of a database with the schema of this version. Raises RegistryDown for another one, too."""
-        if (step := self.step()) != HEAD:
+        if (step := self.step()) != self.newest:
             is_so = f"is at step {step}" if step else "has no tables"
             raise RegistryDown(
-                f"the database {self.address} {is_so}, and this version of Glance needs step {HEAD}: run "
+                f"the database {self.address} {is_so}, and this version of Glance needs step {self.newest}: run "
                 "glance-manage db sync"
             )
         return self._engine
