@@ -51,7 +51,7 @@ def build(
     autostart: bool = False,
 ) -> "Application":
     """The application; tests hand in their own registry and stores."""
-    registry = registry if registry is not None else _registry(config)
+    registry = registry if registry is not None else registry_of(config)
     stores = stores if stores is not None else stores_of(config)
     work = threading.Event()
     service = ImageService(
@@ -107,7 +107,8 @@ class Application:
         return self._app(environ, start_response)
 
 
-def _registry(config: ApiConfig) -> HttpRegistry:
+def registry_of(config: ApiConfig) -> HttpRegistry:
+    """The registry of this configuration, wherever it runs."""
     https = Https(
         ca=config.registry_client_ca_file or None,
         cert=config.registry_client_cert_file or None,

@@ -16,6 +16,18 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"a time is a whole number of seconds, not {text!r}")
+    return int(text)
+
+
+def days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise argparse.ArgumentTypeError(f"an age is a whole number of days, not {text!r}")
+    return int(text)
+
+
 def utf8(text: str) -> str:
     """Text that can be sent: Python takes other bytes of the command line for lone surrogates."""
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
-from glance.cli import database, storecheck, users
+from glance.cli import db, fsck, purge, storecheck, usage, users, verify
 from glance.cli.server import ServerError, user_folder
 from glance.core.errors import GlanceError
 from glance.version import VERSION
@@ -29,19 +29,23 @@ class Command:
     summary: str
     declare: Callable[[argparse.ArgumentParser], None]  # its own arguments
     run: Callable[[argparse.Namespace], int]
+    failed: int = 1  # the exit status when it cannot do its work; 2 where 1 is what it has found
 
 
 COMMANDS = (
     Command("user", "add, list and remove the users of the filter tokens", users.declare, users.run),
-    Command("db_sync", "make the tables of the registry, or bring them up to date", database.declare, database.sync),
-    Command(
-        "db_version", "print the step at which the schema of the database is", database.declare, database.version
-    ),
     Command("store-check", "try the stores, and say what is wrong with them", storecheck.declare, storecheck.run),
+    Command("fsck", "find images without their bytes, and bytes without an image", fsck.declare, fsck.run, failed=2),
+    Command("verify", "find images whose bytes have changed", verify.declare, verify.run, failed=2),
+    Command("usage", "count images and bytes, by tenant and by store", usage.declare, usage.run),
+    Command("db", "look after the schema of the registry's database", db.declare, db.run, failed=2),
+    Command("db_sync", "the same as db sync, by its name of old", lambda parser: None, db.sync, failed=2),
+    Command("db_version", "the same as db version, by its name of old", lambda parser: None, db.version, failed=2),
+    Command("purge", "remove the rows of images that were deleted long ago", purge.declare, purge.run),
 )
 
 EPILOG = """\
-Exit status: 0 all is well, 1 something is wrong, 2 the command line is.
+Exit status: 0 all is well, 1 something is wrong, 2 the command line is, or what is to be checked cannot be.
 'glance-manage COMMAND --help' tells more about a command.
 """
 
@@ -51,13 +55,13 @@ def main() -> int:
     _set_up_log(options.debug)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _interrupt)
+    command: Command = options.command
     try:
         options.path = config.find_file(options.config_file)
         options.data = None if options.path else user_folder()
-        command: Command = options.command
         return command.run(options)
     except (config.ConfigError, ServerError, GlanceError) as error:
-        return _complain(str(error))
+        return _complain(str(error), command.failed)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 
 @contextmanager
@@ -33,6 +33,37 @@ def counted(pieces: Iterable[bytes], name: str, size: int | None, start: int) ->
         for piece in pieces:
             yield piece
             bar.update(len(piece))
+
+
+class Total:
+    """A bar over all that a command does, and its lines of output between."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar  # None: nobody looks
+
+    def advance(self, count: int) -> None:
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def print(self, text: str) -> None:
+        """On standard output."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, flush=True)
+        if self._bar is not None:
+            self._bar.refresh()
+
+
+@contextmanager
+def total(size: int) -> Iterator[Total]:
+    """`size`: all bytes there will be."""
+    if not sys.stderr.isatty():
+        yield Total(None)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr) as bar:
+        yield Total(bar)
 
 
 def _shown(name: str) -> str:

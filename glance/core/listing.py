@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A list in pages, read to its end."""
+"""Lists in pages, read to their end."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from glance.core.context import Context
-from glance.core.image import Image
+from glance.core.image import Image, Visibility
 from glance.core.ports import Registry
-from glance.core.query import Query
+from glance.core.query import Query, Sort
 
 
 def every(registry: Registry, ctx: Context, query: Query) -> Iterator[Image]:
@@ -18,3 +18,11 @@ def every(registry: Registry, ctx: Context, query: Query) -> Iterator[Image]:
         if page.after is None:
             return
         query = replace(query, after=page.after)
+
+
+def every_record(registry: Registry, *, deleted: bool = False) -> Iterator[Image]:
+    """All images of everybody, in the order of their numbers; with `deleted`, deleted ones, too."""
+    query = Query(
+        everyone=True, visibility=frozenset(Visibility), member_status=None, deleted=deleted, sort=(Sort("number"),)
+    )
+    return every(registry, Context(is_admin=True), query)

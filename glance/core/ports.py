@@ -6,6 +6,8 @@ rely on and must keep is written at each method; tests/contract runs one suite o
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, ParamSpec, Protocol, TypeVar
 
 from glance.core.context import Context
@@ -92,6 +94,17 @@ class ExternalStore(ReadStore, Protocol):
         Raises Invalid when it may not be used, or nothing is there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Something that lies in a store. Location and name are those of the object that it is, or is a part of."""
+
+    location: str  # delete() removes it
+    name: str | None  # None: an unfinished file that does not tell whose it is
+    size: int  # bytes of its own
+    modified: datetime  # UTC, without zone
+    whole: bool = True  # False: a segment, or what an upload has sent so far
+
+
 class Store(ReadStore, Protocol):
     """A place that bytes can also be written to."""
 
@@ -106,11 +119,15 @@ class Store(ReadStore, Protocol):
         Raises Duplicate, StoreFull, StoreDown.
         """
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         """Remove the bytes, also what was left by a put() that ended with its process; no error when they are
-        gone already. Raises StoreDown."""
+        gone already. `threads` are for what would make other requests wait. Raises StoreDown."""
 
     # For an operator's checks; put() and open() need none of these before them.
+
+    def held(self) -> Iterator[Held]:
+        """All that lies there, unfinished parts included, and what others have put there; nothing while the
+        directory, bucket or container is not made. Listings of clouds may come late. Raises StoreDown."""
 
     def connect(self) -> str:
         """Reach the place, with this server's credentials; what was reached, in words. Raises StoreDown."""
@@ -125,6 +142,10 @@ class Store(ReadStore, Protocol):
 
 class Stores(Protocol):
     """The stores of this server."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that can be written to."""
 
     def named(self, name: str | None) -> Store:
         """The store to write to; None: the default one. Raises UnknownStore, StoreReadOnly."""

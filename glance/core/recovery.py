@@ -82,16 +82,16 @@ class Recovery:
                 LOG.warning("image %s (%s): %s", image.number, image.id, ENDED)
                 killed = ImageChange(status=Status.KILLED, failure=ENDED)
                 self._registry.update(ctx, image.id, killed, expect=Status.SAVING, holder=holder)
-            self._transfers.discard(ctx, image)
+            self._transfers.discard(ctx, image, threads)
         else:
             if image.status is Status.SAVING:
-                image = self._begin_again(ctx, image, holder)
+                image = self._begin_again(ctx, image, holder, threads)
             self._transfers.copy(ctx, image, holder, threads)
 
-    def _begin_again(self, ctx: Context, image: Image, holder: str) -> Image:
+    def _begin_again(self, ctx: Context, image: Image, holder: str, threads: Threads) -> Image:
         """A copy that was cut off starts anew, at a place of its own."""
         LOG.warning("image %s (%s) is copied anew: %s", image.number, image.id, ENDED)
         for location in image.locations:
-            self._transfers.remove_bytes(location)
+            self._transfers.remove_bytes(location, threads)
         queued = ImageChange(status=Status.QUEUED, failure=ENDED)
         return self._registry.update(ctx, image.id, queued, expect=Status.SAVING, holder=holder)

@@ -26,10 +26,11 @@ from glance.core.errors import (
     UnknownStore,
 )
 from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, Span, Status
+from glance.core.inline import INLINE
 from glance.core.leases import LEASE
 from glance.core.listing import every
 from glance.core.policy import Action, Policy
-from glance.core.ports import Blob, Registry, Source, Stores
+from glance.core.ports import Blob, Registry, Source, Stores, Threads
 from glance.core.query import Page, Query, position_of
 from glance.core.transfer import Transfer, Transfers, unused_name
 from glance.core.values import line_of, shown
@@ -202,11 +203,11 @@ class ImageService:
             self.transfers.check(change.size)
         return self._registry.update(ctx, image_id, change, expect=expect)
 
-    def delete(self, ctx: Context, image_id: str) -> None:
+    def delete(self, ctx: Context, image_id: str, *, threads: Threads = INLINE) -> None:
         """Delete the record, then its bytes. Bytes that cannot be removed now are removed later."""
         removed = self._registry.remove(ctx, image_id)
         if removed.locations:
-            self.transfers.discard(ctx, removed)
+            self.transfers.discard(ctx, removed, threads)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         """With whom an image is shared; a member sees himself alone. Raises NotFound."""

@@ -104,7 +104,7 @@ class Transfers:
         try:
             blob = self._stores.external(url).open(url)
         except GlanceError as error:
-            self.fail(ctx, transfer, error, expect=Status.QUEUED)
+            self.fail(ctx, transfer, error, threads, expect=Status.QUEUED)
             raise
         try:
             return self.run(ctx, transfer, BlobSource(blob, threads), ImageChange(), size=blob.size)
@@ -134,7 +134,7 @@ class Transfers:
                 done = self._receive(transfer, body, size, checksum)
                 return self._finish(ours, transfer, done)
         except BaseException as error:  # also the end of a greenlet: the image must not stay `saving`
-            self.fail(ctx, transfer, error)
+            self.fail(ctx, transfer, error, body.threads)
             raise
 
     def _receive(self, transfer: Transfer, body: Source, size: int | None, checksum: str | None) -> ImageChange:
@@ -185,7 +185,15 @@ class Transfers:
                     raise
                 return found
 
-    def fail(self, ctx: Context, transfer: Transfer, error: BaseException, *, expect: Status = Status.SAVING) -> None:
+    def fail(
+        self,
+        ctx: Context,
+        transfer: Transfer,
+        error: BaseException,
+        threads: Threads,
+        *,
+        expect: Status = Status.SAVING,
+    ) -> None:
         """Give a failed transfer its final status, without masking the error, and remove what it left."""
         image, ours = transfer.image, _ourselves(ctx)
         LOG.warning("upload of image %s (%s) failed: %s", image.number, image.id, error)
@@ -198,13 +206,13 @@ class Transfers:
             if isinstance(error, Duplicate):  # these bytes are another's
                 self._registry.release(ours, image.id)
             else:
-                self.discard(ctx, image)
+                self.discard(ctx, image, threads)
         except (NotFound, WrongState):
-            self._withdraw(ours, transfer)
+            self._withdraw(ours, transfer, threads)
         except GlanceError as failure:
             LOG.error("image %s (%s) stays %s until its lease is over: %s", image.number, image.id, expect, failure)
 
-    def _withdraw(self, ctx: Context, transfer: Transfer) -> None:
+    def _withdraw(self, ctx: Context, transfer: Transfer, threads: Threads) -> None:
         """Remove the bytes of a transfer whose image was deleted, or went to somebody else, in the meantime."""
         try:
             try:
@@ -212,28 +220,28 @@ class Transfers:
             except NotFound:
                 found = None
             if found is None or not transfer.is_done(found):  # else only an answer was lost, and it is active
-                transfer.store.delete(transfer.location)
+                transfer.store.delete(transfer.location, threads=threads)
         except GlanceError as error:
             LOG.error(
                 "bytes of image %s (%s) may be left behind: %s", transfer.image.number, transfer.image.id, error
             )
 
-    def discard(self, ctx: Context, image: Image) -> bool:
+    def discard(self, ctx: Context, image: Image, threads: Threads) -> bool:
         """Remove the bytes of an image that is not active, and forget them; whether that is done."""
         try:
             for location in image.locations:
-                self.remove_bytes(location)
+                self.remove_bytes(location, threads)
             self._registry.release(_ourselves(ctx), image.id)
         except GlanceError as error:
             LOG.error("bytes of image %s (%s) are still there: %s", image.number, image.id, error)
             return False
         return True
 
-    def remove_bytes(self, location: str) -> None:
+    def remove_bytes(self, location: str, threads: Threads) -> None:
         """Remove bytes that no record needs. Raises StoreDown."""
         store = self._stores.keeping(location)
         if store is not None:  # bytes of a third party: forgetting them is all there is to do
-            store.delete(location)
+            store.delete(location, threads=threads)
 
 
 def _ourselves(ctx: Context) -> Context:

@@ -23,7 +23,6 @@ class StoreSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the stores that can be written to."""
         return tuple(self._stores)
 
     def named(self, name: str | None) -> Store:

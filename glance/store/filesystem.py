@@ -14,12 +14,14 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull
-from glance.core.ports import Source, Threads
+from glance.core.inline import INLINE
+from glance.core.ports import Held, Source, Threads
 from glance.store.blob import FileBlob
 
 LOG = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
+_UNFINISHED = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -62,6 +65,16 @@ class FilesystemStore:
         path = self._datadir / name
         return [f"the file {path}"] if os.path.lexists(path) else []
 
+    def held(self) -> Iterator[Held]:
+        """Files only: directories and links are not of this store."""
+        for directory in (self._datadir, self._datadir / TEMPORARY):
+            with self._translated("list"), suppress(FileNotFoundError), os.scandir(directory) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):  # it went while we looked
+                        found = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(found.st_mode):
+                            yield _held(Path(entry.path), found, whole=directory == self._datadir)
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for a file: {name!r}")
@@ -77,7 +90,7 @@ class FilesystemStore:
                 source.threads.call(_sync_directory, self._datadir)
             except BaseException:
                 if linked:
-                    target.unlink(missing_ok=True)
+                    source.threads.call(target.unlink, missing_ok=True)
                 raise
         return self.location_of(name)
 
@@ -98,11 +111,11 @@ class FilesystemStore:
         rest = max(found.st_size - start, 0)
         return FileBlob(file, size=rest if length is None else min(length, rest), total=found.st_size)
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         try:
-            path = self._path(location)
+            path = self._unfinished_file(location) or self._path(location)
             with self._translated("delete"):
-                path.unlink()
+                (threads or INLINE).call(path.unlink)  # of a large file, this takes seconds
         except BlobMissing as gone:
             if not self._datadir.is_dir():  # then it is not mounted, which says nothing of the file
                 raise StoreDown("the folder of the file store is not there") from gone
@@ -114,6 +127,11 @@ class FilesystemStore:
         if path.parent != self._datadir or not _NAME.fullmatch(path.name):
             raise BlobMissing("the location is outside of filesystem_store_datadir")
         return path
+
+    def _unfinished_file(self, location: str) -> Path | None:
+        path = Path(unquote(location.removeprefix("file://")))
+        own = path.parent == self._datadir / TEMPORARY and _UNFINISHED.fullmatch(path.name)
+        return path if own else None
 
     def _make(self, directory: Path) -> None:
         try:
@@ -151,6 +169,12 @@ class FilesystemStore:
             threads.call(os.close, descriptor)  # of a file without a name, this is what frees its blocks
             if path is not None:
                 threads.call(path.unlink)
+
+
+def _held(path: Path, found: os.stat_result, *, whole: bool) -> Held:
+    modified = datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None)
+    name = path.name if whole or not _UNFINISHED.fullmatch(path.name) else None
+    return Held("file://" + quote(str(path)), name, found.st_size, modified, whole)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -193,7 +217,7 @@ def _error(error: OSError, verb: str, datadir: Path) -> GlanceError:
         return StoreFull("the store has no room for these bytes", advice=_advice(error, datadir))
     if error.errno == errno.EEXIST:
         return Duplicate("the store holds bytes of that name already")
-    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR) and verb != "write":
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR) and verb in ("read", "delete"):
         return BlobMissing("the image's file is not there")
     return StoreDown(f"the file store could not {verb}: {error.strerror}", advice=_advice(error, datadir))
 

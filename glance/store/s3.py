@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from glance.core.errors import BlobMissing, Duplicate, StoreDown
-from glance.core.ports import Source, Threads
+from glance.core.ports import Held, Source, Threads
 from glance.store import s3client
 from glance.store.blob import StreamBlob
 from glance.store.parts import MIB, Buffers, Part, Parts
@@ -109,6 +109,11 @@ class S3Store:
         ]
         return [f"the {what} {key} in the bucket {self._bucket}" for what, key in found if key == name]
 
+    def held(self) -> Iterator[Held]:
+        with self._translated("list"):
+            for key, size, modified, whole in s3client.listed(self._connected(), self._bucket):
+                yield Held(self.location_of(key), key, size, modified, whole)
+
     def location_of(self, name: str) -> str:
         return f"s3://{self._bucket}/{name}"
 
@@ -151,7 +156,7 @@ class S3Store:
             total = int(found[2])
         return StreamBlob(body.read, size=size, total=total, close=body.close, errors=s3client.read_errors())
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         try:
             with self._translated("delete"):
                 client, place = self._connected(), _place(location)

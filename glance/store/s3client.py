@@ -10,6 +10,8 @@ import os
 import re
 import time
 from bisect import bisect_right
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ ATTEMPTS = 4  # of one request: after 5xx, "slow down" and broken connections, w
 CONNECTIONS = 100  # kept open to the server
 DEFAULT_REGION = "us-east-1"  # what servers that know no regions expect in a signature
 SIGNATURE = "s3v4-glance"
+PAGE = 1000  # objects, uploads or parts in one list
 
 _DENIED = "the S3 server does not accept the keys of this server"
 _NOT_ALLOWED = "the S3 server does not allow this server to do that"
@@ -294,6 +297,41 @@ def read_errors() -> tuple[type[Exception], ...]:
     from urllib3.exceptions import HTTPError
 
     return exceptions.BotoCoreError, HTTPError, OSError
+
+
+def listed(client: Any, bucket: str) -> Iterator[tuple[str, int, datetime, bool]]:
+    """Key, bytes, time (UTC) and whether it is whole, of every object and then of every multipart upload that has
+    not ended; nothing if there is no such bucket. Raises botocore's errors."""
+    try:
+        for item in _pages(client, "list_objects_v2", "Contents", Bucket=bucket):
+            yield item["Key"], int(item["Size"]), _utc(item["LastModified"]), True
+        for upload in _pages(client, "list_multipart_uploads", "Uploads", Bucket=bucket):
+            yield upload["Key"], *_sent(client, bucket, upload), False
+    except errors() as error:
+        if code_of(error) != "NoSuchBucket":
+            raise
+
+
+def _sent(client: Any, bucket: str, upload: dict[str, Any]) -> tuple[int, datetime]:
+    """The bytes that an upload has sent, and when it sent the last of them."""
+    size, last = 0, upload["Initiated"]
+    place = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+    try:
+        for part in _pages(client, "list_parts", "Parts", **place):
+            size, last = size + int(part["Size"]), max(last, part["LastModified"])
+    except errors() as error:
+        if code_of(error) != "NoSuchUpload":  # it ended while we looked
+            raise
+    return size, _utc(last)
+
+
+def _pages(client: Any, operation: str, key: str, **place: str) -> Iterator[dict[str, Any]]:
+    for page in client.get_paginator(operation).paginate(**place, PaginationConfig={"PageSize": PAGE}):
+        yield from page.get(key, [])
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def abort_uploads(client: Any, place: dict[str, str], *, but: str | None = None) -> None:

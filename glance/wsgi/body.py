@@ -29,6 +29,11 @@ def has_body(request: Request) -> bool:
     return "HTTP_TRANSFER_ENCODING" in request.environ or bool(_announced(request))
 
 
+def threads_of(request: Request) -> Threads:
+    """What the server offers for work that would make other requests wait."""
+    return cast(Threads, request.environ.get(THREADS_KEY, INLINE))
+
+
 def source_of(request: Request) -> "BodySource":
     """The body as a Source; to be read once. Raises Invalid when its length cannot be known."""
     length: int | None = _announced(request)
@@ -36,7 +41,7 @@ def source_of(request: Request) -> "BodySource":
         if not request.environ.get("wsgi.input_terminated"):
             raise Invalid("a body needs a Content-Length here: this server cannot take it in chunks")
         length = None
-    return BodySource(request.environ["wsgi.input"], length, cast(Threads, request.environ.get(THREADS_KEY, INLINE)))
+    return BodySource(request.environ["wsgi.input"], length, threads_of(request))
 
 
 def json_of(request: Request, *, limit: int = MAX_JSON) -> object:

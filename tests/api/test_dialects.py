@@ -2,9 +2,15 @@
 """tests/dialects.py in process."""
 
 from collections.abc import Callable
+from types import MethodType
 
 import pytest
+from webob import Request
 
+from glance.core.context import Context
+from glance.core.inline import Inline
+from glance.wsgi.body import THREADS_KEY
+from glance.wsgi.identify import CONTEXT_KEY
 from tests.api.conftest import Api
 from tests.dialects import PAIRS, SCENARIOS, Answer, Dialect
 
@@ -19,3 +25,22 @@ def test_what_one_writes_another_reads(
         return Answer(response.status_int, response.headers, response.body)
 
     scenario(one(ask), other(ask), "image")
+
+
+@pytest.mark.parametrize("path", ["/images/1", "/v1/images/{id}"])
+def test_a_file_is_removed_where_that_holds_up_nobody(api: Api, path: str) -> None:
+    """To unlink a large file takes seconds, in which a green server would answer nobody."""
+    image = api.add(b"bytes")
+    done: list[MethodType] = []
+
+    class Recording(Inline):
+        def call(self, work: MethodType, /, *args: object, **named: object) -> object:
+            done.append(work)
+            return super().call(work, *args, **named)
+
+    uuid = api.registry.get(Context(is_admin=True), str(image["id"])).id
+    request = Request.blank(path.format(id=uuid), method="DELETE", environ={THREADS_KEY: Recording()})
+    request.environ[CONTEXT_KEY] = Context(is_admin=True)
+    assert request.get_response(api.app).status_int == 200
+    assert [(work.__self__, work.__name__) for work in done] == [(api.datadir / "1", "unlink")]
+    assert api.stored() == []

@@ -20,7 +20,7 @@ from glance.core.ports import Registry
 from glance.registry.client import HttpRegistry
 from glance.registry.db.engine import connect
 from glance.registry.db.migrate import prepare
-from glance.registry.db.models import ImageRow, LocationRow, MemberRow, PropertyRow, TagRow, start_of
+from glance.registry.db.models import ImageRow, LocationRow, MemberRow, PropertyRow, PurgedRow, TagRow, start_of
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.server import build
 from tests.fakes.registry import MemoryRegistry
@@ -153,7 +153,7 @@ def whole_postgresql(postgresql: Postgresql) -> Iterator[Engine]:
 @pytest.fixture
 def postgresql_engine(whole_postgresql: Engine) -> Engine:
     with whole_postgresql.begin() as connection:
-        connection.execute(text("TRUNCATE images RESTART IDENTITY CASCADE"))
+        connection.execute(text("TRUNCATE images, purged_images RESTART IDENTITY CASCADE"))
     return whole_postgresql
 
 
@@ -169,6 +169,7 @@ def whole_mariadb(mariadb: Mariadb) -> Iterator[Engine]:
 def mariadb_engine(whole_mariadb: Engine) -> Engine:
     with whole_mariadb.begin() as connection:
         connection.execute(delete(ImageRow))  # and with them what is theirs
+        connection.execute(delete(PurgedRow))
         connection.execute(text("ALTER TABLE images AUTO_INCREMENT = 1"))
     return whole_mariadb
 

@@ -21,6 +21,7 @@ from glance.core.query import Query
 from glance.registry.db import migrate
 from glance.registry.db.engine import connect
 from glance.registry.db.models import Base
+from glance.registry.db.schema import Schema
 from glance.registry.db.sql import SqlRegistry
 
 ADMIN = Context(is_admin=True)
@@ -37,6 +38,25 @@ def test_the_steps_make_what_the_models_say(empty):
     migrate.prepare(empty)
     with empty.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_what_somebody_has_changed_by_hand_is_told_in_words(empty, empty_url):
+    migrate.prepare(empty)
+    schema = Schema(empty_url)
+    assert (schema.step(), schema.differences()) == (migrate.HEAD, [])
+    where = " ON images" if empty.dialect.name in ("mysql", "mariadb") else ""
+    with empty.begin() as connection:
+        connection.execute(text(f"DROP INDEX ix_images_checksum{where}"))
+        connection.execute(text("ALTER TABLE images ADD COLUMN colour VARCHAR(20)"))
+        connection.execute(text("DROP TABLE image_tags"))
+        connection.execute(text("CREATE TABLE of_somebody_else (number INTEGER)"))
+    assert sorted(schema.differences()) == [
+        "column colour of table images should not be there",
+        "index ix_image_tags_tag of table image_tags is missing",
+        "index ix_images_checksum of table images is missing",
+        "table image_tags is missing",
+    ]
+    assert empty.url.password is None or empty.url.password not in schema.address
 
 
 def test_the_steps_can_be_taken_back(empty):

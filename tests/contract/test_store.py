@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,21 @@ def test_a_reader_keeps_what_it_has_opened(store):
     store.delete(location)
     assert b"".join(blob) == DATA
     blob.close()
+
+
+def test_all_that_lies_there_is_told(store):
+    before = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    assert list(store.held()) == []
+    locations = {
+        put(store, DATA[:size], name): (name, size) for name, size in (("1", 1), ("2", 0), ("x-3", len(DATA)))
+    }
+    found = [held for held in store.held() if held.whole]
+    assert {held.location: (held.name, held.size) for held in found} == locations
+    after = datetime.now(UTC).replace(tzinfo=None)
+    assert all(before <= held.modified <= after + timedelta(seconds=1) for held in store.held())
+    for location in locations:
+        store.delete(location)
+    assert list(store.held()) == []
 
 
 @pytest.mark.parametrize(
@@ -428,3 +444,30 @@ def test_unfinished_files_have_names_that_no_image_has(files, datadir, monkeypat
 
     files.put("1", Looking(DATA, block=1000), size=None)
     assert all(name.startswith("tmp/") for name in seen)
+
+
+def test_a_file_that_a_killed_process_left_is_told_and_deleted(files, datadir):
+    put(files)
+    left = datadir / "tmp" / ("0" * 32)
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"half")
+    (held,) = (held for held in files.held() if not held.whole)
+    assert (held.name, held.size) == (None, 4)
+    files.delete(held.location)
+    assert on_disk(datadir) == ["1"]
+
+
+def test_what_is_no_file_of_its_own_is_not_told(files, datadir, canary):
+    put(files)
+    (datadir / "lost+found").mkdir()
+    (datadir / "lost+found" / "#17").write_text("x")
+    (datadir / "link").symlink_to(canary)
+    os.mkfifo(datadir / "pipe")
+    (datadir / "a note").write_text("not an image")
+    assert {held.name: held.whole for held in files.held()} == {"1": True, "a note": True}
+
+
+def test_a_directory_that_cannot_be_listed_is_not_taken_for_empty(tmp_path):
+    (tmp_path / "images").write_text("")
+    with pytest.raises(StoreDown):
+        list(FilesystemStore(tmp_path / "images").held())

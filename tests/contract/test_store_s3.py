@@ -29,6 +29,7 @@ from tests.contract.test_store import (  # noqa: F401 - the suite of all stores,
     test_a_name_that_might_mean_a_path_is_refused,
     test_a_reader_keeps_what_it_has_opened,
     test_a_source_that_raises_leaves_nothing_and_keeps_its_error,
+    test_all_that_lies_there_is_told,
     test_deleting_what_is_gone_is_no_error,
     test_names_do_not_mix,
     test_nothing_is_overwritten,
@@ -521,6 +522,34 @@ def test_a_server_that_sends_another_part_is_not_believed(behind, proxy):
         proxy.rule = once("GET", "", Answer(206, b"0123456789", headers))
         with pytest.raises(StoreDown, match="another part"):
             behind.open(location, start=5, length=10)
+
+
+def test_what_an_upload_has_sent_is_told_in_pages(store, look, monkeypatch):
+    monkeypatch.setattr(s3client, "PAGE", 2)
+    names = [str(number) for number in range(5)]
+    for name in names:
+        put(store, b"small", name)
+    told = []
+
+    class Looking(BytesSource):
+        def read(self, size: int, /) -> bytes:
+            if not (data := super().read(size)):
+                told.extend(held for held in store.held() if not held.whole)
+            return data
+
+    store._parallel = 1  # what was read is sent
+    store.put("6", Looking(DATA), size=None)
+    upload = look.client.create_multipart_upload(Bucket=look.bucket, Key="7")
+    look.client.create_multipart_upload(Bucket=look.bucket, Key="8")
+    look.client.create_multipart_upload(Bucket=look.bucket, Key="8")
+    left = [held for held in store.held() if not held.whole]
+    last = told[-1]
+    assert (last.name, last.location, last.size) == ("6", store.location_of("6"), len(DATA))
+    assert [(held.name, held.size) for held in left] == [("7", 0), ("8", 0), ("8", 0)]
+    assert [held.name for held in store.held() if held.whole] == [*names, "6"]
+    look.client.abort_multipart_upload(Bucket=look.bucket, Key="7", UploadId=upload["UploadId"])
+    store.delete(store.location_of("8"))
+    assert all(held.whole for held in store.held())
 
 
 @ONE_SERVER

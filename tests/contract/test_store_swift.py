@@ -23,6 +23,7 @@ from tests.contract.test_store import (  # noqa: F401 - the suite of all stores 
     test_a_location_is_a_url_of_the_stores_own_schemes,
     test_a_name_that_might_mean_a_path_is_refused,
     test_a_source_that_raises_leaves_nothing_and_keeps_its_error,
+    test_all_that_lies_there_is_told,
     test_any_number_of_bytes,
     test_deleting_what_is_gone_is_no_error,
     test_names_do_not_mix,
@@ -127,6 +128,20 @@ def test_segments_of_a_crashed_upload_go_with_the_image(swift):
     store._container.put("10/other/00000001", b"another image's", {})
     store.delete(location)
     assert objects(store) == ["10/other/00000001"]
+
+
+def test_segments_are_told_as_parts_of_their_image(swift):
+    store = make(swift, manifest=2, **SEGMENTS)
+    location = put(store)
+    store._container.put("another/program/0001", b"x", {})
+    own, others = [], []
+    for held in store.held():
+        (own if held.location == location else others).append(held)
+    assert [(held.name, held.size, held.whole) for held in own if held.whole] == [("1", len(DATA), True)]
+    parts = [held for held in own if not held.whole]
+    assert {held.name for held in parts} == {"1"}
+    assert sum(held.size for held in parts) == len(DATA)
+    assert [(held.name, held.whole) for held in others] == [("another/program/0001", True)]
 
 
 def test_a_container_without_leave_to_make_it_is_missing_before_a_byte_is_read(swift):

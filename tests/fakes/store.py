@@ -4,10 +4,11 @@
 import io
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from glance.core.errors import BlobMissing, BrokenUpload, Duplicate
 from glance.core.inline import INLINE
-from glance.core.ports import Source, Threads
+from glance.core.ports import Held, Source, Threads
 
 
 class BytesSource:
@@ -54,6 +55,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.modified = datetime.now(UTC).replace(tzinfo=None)  # all of it
         self.opened: list[MemoryBlob] = []
         self.before: Callable[[str], object] = lambda method: None
 
@@ -71,6 +73,10 @@ class MemoryStore:
     def traces(self, name: str) -> list[str]:
         self.before("traces")
         return [f"the bytes {name}"] if name in self.objects else []
+
+    def held(self) -> Iterator[Held]:
+        self.before("held")
+        return (Held(self.location_of(name), name, len(data), self.modified) for name, data in self.objects.items())
 
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         self.before("put")
@@ -91,6 +97,6 @@ class MemoryStore:
         self.opened.append(MemoryBlob(data[start:end], len(data)))
         return self.opened[-1]
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         self.before("delete")
         self.objects.pop(location.removeprefix("memory://"), None)

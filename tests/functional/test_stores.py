@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from tests.functional.clouds import CLOUDS
 from tests.functional.daemons import Installation
 from tests.servers.swift import Swift
 from tests.servers.web import DATA, Web, web_server
@@ -28,26 +29,7 @@ def web() -> Iterator[Web]:
 @pytest.fixture(scope="module")
 def clouds(running: Installation, swift: Swift) -> Installation:
     """The daemons, with every store configured."""
-    running.configure(
-        api=f"""\
-s3_store_host = http://127.0.0.1:{swift.port}
-s3_store_access_key = {swift.user}
-s3_store_secret_key = {swift.key}
-s3_store_bucket = images-s3
-s3_store_create_bucket_on_put = True
-s3_store_bucket_url_format = path
-s3_store_large_object_size = 5
-s3_store_large_object_chunk_size = 5
-swift_store_auth_address = {swift.auth_url}
-swift_store_user = {swift.user}
-swift_store_key = {swift.key}
-swift_store_container = images-swift
-swift_store_create_container_on_put = True
-swift_store_large_object_size = 1
-swift_store_large_object_chunk_size = 1
-http_store_allowed_hosts = 127.0.0.1
-""",
-    )
+    running.configure(api=CLOUDS.format(swift=swift, name="images") + "http_store_allowed_hosts = 127.0.0.1")
     assert running.control("--debug", "api", "restart").returncode == 0
     return running
 

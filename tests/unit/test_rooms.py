@@ -43,11 +43,16 @@ ROOMS = {
     "glance.config": ("core", "paste"),
     "glance.server": ("config core store registry.client registry.link api wsgi", ""),
     "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client tqdm"),
-    # It tries the very stores that glance-api would use, so it needs the one place that makes them of a
-    # configuration. Of all commands only this: none of the others reaches a store.
-    "glance.cli.database": ("config core registry.db.engine registry.db.migrate", "sqlalchemy"),
     "glance.cli.users": ("config core identity", ""),
+    # These reach the very stores and the registry that glance-api would use, so they need the one place that makes
+    # them of a configuration. None of the others does.
     "glance.cli.storecheck": ("config core server", ""),
+    "glance.cli.fsck": ("cli config core server", ""),
+    "glance.cli.verify": ("cli core server", ""),
+    "glance.cli.usage": ("cli core server", ""),
+    # These reach the registry's database, which nobody but the registry does otherwise.
+    "glance.cli.db": ("cli core registry.db", ""),
+    "glance.cli.purge": ("cli registry.db", ""),
     "glance.cli.images": ("cli client core version", "keystoneauth1 shtab wcwidth"),
 }
 TYPES_ONLY = "_typeshed"  # exists for the type checker alone

@@ -105,7 +105,7 @@ class Swallowing(Keeping):
 
 
 class Undying(MemoryStore):
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, **_: object) -> None:
         pass
 
 

@@ -13,7 +13,7 @@ from glance.core.image import UNSET, Image, ImageChange, Status, Visibility
 from glance.core.query import Query, Sort
 from glance.core.service import ImageService
 from glance.wire import classic
-from glance.wsgi.body import has_body, source_of
+from glance.wsgi.body import has_body, source_of, threads_of
 from glance.wsgi.identify import context_of
 from glance.wsgi.send import send, span_of
 
@@ -82,7 +82,7 @@ class Images:
         return shapes.single(image)
 
     def delete(self, request: Request, number: str) -> Response:
-        self._service.delete(context_of(request), self._image(request, number).id)
+        self._service.delete(context_of(request), self._image(request, number).id, threads=threads_of(request))
         return Response(content_length=0)
 
     def _public(self, request: Request) -> Iterator[Image]:

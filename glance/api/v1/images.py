@@ -16,7 +16,7 @@ from glance.core.errors import Invalid, Mismatch, NotAllowed, NotFound, WrongSta
 from glance.core.image import UNSET, Image, ImageChange, Status, Unset
 from glance.core.service import ImageService
 from glance.wire import v1
-from glance.wsgi.body import BodySource, has_body, parameters_of, source_of
+from glance.wsgi.body import BodySource, has_body, parameters_of, source_of, threads_of
 from glance.wsgi.identify import context_of
 from glance.wsgi.send import json_answer, send
 
@@ -90,7 +90,7 @@ class Images:
         if image.deleted:
             raise NotFound(f"image {image_id} is deleted already")
         with _judged(ctx, image):
-            self._service.delete(ctx, image.id)
+            self._service.delete(ctx, image.id, threads=threads_of(request))
         return Response(content_length=0)
 
     def _update(self, request: Request, image: Image) -> Image:

@@ -10,10 +10,11 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from glance.core.errors import GlanceError, Invalid, RegistryDown
 from glance.registry.db.engine import translated
+from glance.registry.db.sqlite import file_of
 
 LOG = logging.getLogger(__name__)
 
-HEAD = "0003"  # the newest step in versions/ (a test compares): known here so that most starts need no Alembic
+HEAD = "0004"  # the newest step in versions/ (a test compares): known here so that most starts need no Alembic
 
 
 PATIENCE = 60  # seconds to wait for another daemon that changes the schema
@@ -25,35 +26,40 @@ def prepare(engine: Engine) -> None:
 
     Raises RegistryDown when the database cannot be reached, Invalid when its schema is not known here.
     """
-    with _in_reach(engine):
-        if _version(engine) != HEAD:
-            _upgrade(engine)
-
-
-def version(engine: Engine) -> str | None:
-    """The step that the database's schema stands at; None for a database without our tables. Raises RegistryDown."""
-    with _in_reach(engine):
-        return _version(engine)
-
-
-@contextmanager
-def _in_reach(engine: Engine) -> Iterator[None]:
-    """Raises RegistryDown with the name of the database."""
     try:
-        with translated():
-            yield
-    except RegistryDown as error:
-        url = engine.url.render_as_string(hide_password=True)
-        raise RegistryDown(f"the database {url} cannot be used: {_cause(error)}") from error
+        with explained(engine):
+            if version(engine) != HEAD:
+                _upgrade(engine)
     finally:
         engine.dispose()
 
 
-def _version(engine: Engine) -> str | None:
+@contextmanager
+def explained(engine: Engine) -> Iterator[None]:
+    """What the database says → RegistryDown that an operator can read, with its address and without a password."""
+    try:
+        with translated():
+            yield
+    except RegistryDown as error:
+        raise RegistryDown(f"the database {address(engine)} cannot be used: {_cause(error)}") from error
+
+
+def address(engine: Engine) -> str:
+    """The database, without a password."""
+    file = file_of(engine.url)
+    return engine.url.render_as_string(hide_password=True) if file is None else f"sqlite:///{file.absolute()}"
+
+
+def version(engine: Engine) -> str | None:
+    """The step that the database's schema stands at; None for a database without our tables."""
     with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return _version(connection)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def _upgrade(engine: Engine) -> None:
@@ -75,7 +81,7 @@ def _upgrade(engine: Engine) -> None:
             "made it, or name another database in sql_connection"
         ) from error
     except Exception:
-        if _version(engine) == HEAD:  # another daemon was faster
+        if version(engine) == HEAD:  # another daemon was faster
             return
         raise
     LOG.info("the schema of the database is now at step %s", HEAD)

@@ -5,7 +5,7 @@ Times are UTC without zone. Lists are sorted by one column, then created_at, the
 one visibility, or one visibility and one owner (query.py); each such part has its index below, so a page costs the
 same however long the list. `images.number` is the primary key and is never given twice, not even after the
 newest image was deleted; `images.id` is the UUID by which newer APIs name the image. Deleted images keep their
-row, so that neither name can come back.
+row, or at least these two, so that neither name can come back.
 """
 
 from datetime import UTC, datetime
@@ -102,6 +102,15 @@ class ImageRow(Base):
     failure: Mapped[str | None] = mapped_column(String(255))
     holder: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class PurgedRow(Base):
+    """What is left of a deleted image whose row was purged."""
+
+    __tablename__ = "purged_images"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(String(36), unique=True)
 
 
 def _image() -> Any:

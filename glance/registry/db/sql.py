@@ -24,12 +24,15 @@ from glance.core.values import MAX_INT, shown
 from glance.registry.db import leases, members, numbers, rows
 from glance.registry.db.engine import reading, retried, writing
 from glance.registry.db.models import ImageRow, now
+from glance.registry.db.purge import is_purged
 from glance.registry.db.rare import numbers_of_page
 from glance.registry.db.rights import changeable_by, shareable_by, visible_to
 from glance.registry.db.shape import shape_of, values_of
 
 TICK = timedelta(microseconds=1)
 CLEANING = timedelta(seconds=60)  # that who deletes an image has to remove its bytes
+
+TAKEN = "an image of that identifier exists, or existed"
 
 IMAGES: Any = ImageRow.__table__
 
@@ -55,6 +58,7 @@ class SqlRegistry:
             self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
         if not ctx.is_admin:
             image = replace(image, owner=ctx.tenant)
+        chosen = image.number is not None or image.id != ""
         created_at = image.created_at or now()
         image = replace(image, id=image.id or str(uuid.uuid4()), created_at=created_at, updated_at=created_at)
         row = rows.columns_of(image) | {"lease_until": now() if image.copy_from is not None else None}
@@ -63,9 +67,11 @@ class SqlRegistry:
             try:
                 inserted: Any = connection.execute(insert(IMAGES).values(row))
             except IntegrityError as error:
-                raise Duplicate("an image of that identifier exists, or existed") from error
+                raise Duplicate(TAKEN) from error
             numbers.after_adding(connection, image.number)
             number = inserted.inserted_primary_key[0]
+            if chosen and is_purged(connection, number, image.id):  # asked last: now no purge can be under way
+                raise Duplicate(TAKEN)
             rows.write_sides(connection, number, image.locations, image.properties, image.tags)
             return rows.one(connection, IMAGES.c.number == number)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, Engine, event
 
 from glance.core.errors import Invalid
 
@@ -21,9 +21,16 @@ def prepare_sqlite(engine: Engine) -> None:
     database = engine.url.database or ":memory:"
     if ":memory:" in database:
         raise Invalid("sql_connection must name a file: a database in memory ends with its connection")
-    if not database.startswith("file:"):  # a URI may also say that no file is to be made
-        event.listen(engine, "do_connect", lambda *_: _make_file(Path(database)))
+    file = file_of(engine.url)
+    if file is not None:
+        event.listen(engine, "do_connect", lambda *_: _make_file(file))
     event.listen(engine, "connect", _set_up)
+
+
+def file_of(url: URL) -> Path | None:
+    """Of an SQLite database; None for others, and for a URI, which may also say that no file is to be made."""
+    database = url.database or ""
+    return Path(database) if url.get_backend_name() == "sqlite" and not database.startswith("file:") else None
 
 
 def _make_file(path: Path) -> None:

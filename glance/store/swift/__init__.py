@@ -16,11 +16,13 @@ import logging
 import re
 import secrets
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
 from urllib.parse import quote, unquote
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, StoreDown
 from glance.core.meter import Meter
-from glance.core.ports import Source
+from glance.core.ports import Held, Source, Threads
 from glance.store.blob import StreamBlob
 from glance.store.parts import BLOCK, MIB, Buffers, Part, Parts
 from glance.store.swift.account import Account, Body
@@ -36,6 +38,7 @@ MANIFEST = 1000  # segments in one manifest: what Swift allows unless configured
 UPLOAD = "X-Object-Meta-Glance-Upload"  # whose object it is, should an answer be lost
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
+_SEGMENT = re.compile(rf"({_NAME.pattern})/[0-9a-f]{{16}}/(?:[0-9]{{8}}|(list-)[0-9]{{4}})", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})", re.ASCII)
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -95,6 +98,9 @@ class SwiftStore:
         found = (item for item in self._container.listed(name) if item == name or item.startswith(f"{name}/"))
         return [f"the object {item} in the container {self._container.name}" for item in found]
 
+    def held(self) -> Iterator[Held]:
+        return map(self._held, self._container.entries())
+
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for an object: {name!r}")
@@ -136,7 +142,7 @@ class SwiftStore:
             raise
         return blob
 
-    def delete(self, location: str) -> None:
+    def delete(self, location: str, *, threads: Threads | None = None) -> None:
         """The manifest goes last, so that a delete that failed can be tried again and finds the rest."""
         try:
             name = self._name(location)
@@ -150,6 +156,17 @@ class SwiftStore:
         self._container.delete_all(names)
         self._container.delete(name)
         self._sweep()
+
+    def _held(self, entry: dict[str, Any]) -> Held:
+        """Of what the container's listing tells of an object; of a manifest it tells the bytes of its segments."""
+        segment = _SEGMENT.fullmatch(str(entry["name"]))
+        name = segment[1] if segment else str(entry["name"])
+        try:
+            size, modified = int(entry["bytes"]), datetime.fromisoformat(entry["last_modified"])
+        except (KeyError, TypeError, ValueError):
+            raise StoreDown("Swift's list of objects cannot be read") from None
+        size = 0 if segment and segment[2] else size
+        return Held(self.location_of(name), name, size, modified.replace(tzinfo=None), whole=segment is None)
 
     def _name(self, location: str) -> str:
         """The object of one of our own locations; anything else names no image, wherever it points."""

@@ -72,15 +72,19 @@ class Container:
 
     def listed(self, prefix: str) -> Iterator[str]:
         """The names of all objects that begin so. A listing may lag behind what was written."""
+        return (str(entry["name"]) for entry in self.entries(prefix))
+
+    def entries(self, prefix: str = "") -> Iterator[dict[str, Any]]:
+        """The same, as the listing tells them: name, bytes, last_modified."""
         marker = ""
         while True:
             query = f"format=json&prefix={quote(prefix, safe='')}&marker={quote(marker, safe='')}"
             status, _, body = self._account.ask("GET", self._path(query=query), good=(200, 204, 404))
-            found = [str(entry["name"]) for entry in _entries(body)] if status == 200 else []
+            found = _entries(body) if status == 200 else []
             if not found:
                 return
             yield from found
-            marker = found[-1]
+            marker = str(found[-1]["name"])
 
     def segments(self, name: str) -> set[str]:
         """The names of all that a manifest holds, other manifests and what they hold included."""
