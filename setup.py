@@ -25,6 +25,7 @@ setup(
         "bin/glance",
         "bin/glance-api",
         "bin/glance-registry",
+        "bin/glance-scrubber",
         "bin/glance-control",
         "bin/glance-manage",
         "bin/glance-upload",

@@ -63,24 +63,13 @@ def _parser(name: str) -> argparse.ArgumentParser:
         help="configuration file; otherwise glance.conf in the current directory, ~/.glance, ~, /etc/glance or /etc",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what is done (INFO)")
-    parser.add_argument("-d", "--debug", action="store_true", help="log everything (DEBUG), first the configuration")
+    logs.declare(parser, name)
     parser.add_argument("--config-file", metavar="PATH", help="the same as CONFPATH")
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
         help="use no configuration file but the built-in defaults, and keep images and database below DIR",
     )
-    logs = parser.add_argument_group("log")
-    logs.add_argument("--log-config", metavar="PATH", help="a file for Python's logging.config; overrides the rest")
-    logs.add_argument(
-        "--log-handler",
-        choices=("syslog", "file", "stream"),
-        help="where to; stream is standard output (default: file if a file or directory is given, otherwise stream)",
-    )
-    logs.add_argument("--log-date-format", metavar="FORMAT", help="of strftime (default: %%Y-%%m-%%d %%H:%%M:%%S)")
-    logs.add_argument("--log-file", metavar="PATH", help=f"default: {name}.log")
-    logs.add_argument("--log-dir", metavar="DIR", help="directory of the log file")
     return parser
 
 
