@@ -2,7 +2,7 @@
 """tests/dialects.py in process."""
 
 from collections.abc import Callable
-from types import MethodType
+from typing import ParamSpec, TypeVar
 
 import pytest
 from webob import Request
@@ -13,6 +13,9 @@ from glance.wsgi.body import THREADS_KEY
 from glance.wsgi.identify import CONTEXT_KEY
 from tests.api.conftest import Api
 from tests.dialects import PAIRS, SCENARIOS, Answer, Dialect
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids=lambda dialect: dialect.__name__)
@@ -31,16 +34,17 @@ def test_what_one_writes_another_reads(
 def test_a_file_is_removed_where_that_holds_up_nobody(api: Api, path: str) -> None:
     """To unlink a large file takes seconds, in which a green server would answer nobody."""
     image = api.add(b"bytes")
-    done: list[MethodType] = []
+    done: list[tuple[list[str], list[str]]] = []
 
     class Recording(Inline):
-        def call(self, work: MethodType, /, *args: object, **named: object) -> object:
-            done.append(work)
-            return super().call(work, *args, **named)
+        def call(self, work: Callable[P, R], /, *args: P.args, **named: P.kwargs) -> R:
+            before = api.stored()
+            result = super().call(work, *args, **named)
+            done.append((before, api.stored()))
+            return result
 
     uuid = api.registry.get(Context(is_admin=True), str(image["id"])).id
     request = Request.blank(path.format(id=uuid), method="DELETE", environ={THREADS_KEY: Recording()})
     request.environ[CONTEXT_KEY] = Context(is_admin=True)
     assert request.get_response(api.app).status_int == 200
-    assert [(work.__self__, work.__name__) for work in done] == [(api.datadir / "1", "unlink")]
-    assert api.stored() == []
+    assert done == [(["1"], [])]

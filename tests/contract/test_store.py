@@ -448,13 +448,29 @@ def test_unfinished_files_have_names_that_no_image_has(files, datadir, monkeypat
 
 def test_a_file_that_a_killed_process_left_is_told_and_deleted(files, datadir):
     put(files)
-    left = datadir / "tmp" / ("0" * 32)
+    left = datadir / "tmp" / "2.0123456789abcdef"
     left.parent.mkdir(exist_ok=True)
-    left.write_bytes(b"half")
+    for path in (left, left.with_name("a note")):
+        path.write_bytes(b"half")
     (held,) = (held for held in files.held() if not held.whole)
-    assert (held.name, held.size) == (None, 4)
+    assert (held.location, held.name, held.size) == (files.location_of("2"), "2", 4)
     files.delete(held.location)
-    assert on_disk(datadir) == ["1"]
+    assert on_disk(datadir) == ["1", "tmp/a note"]
+
+
+def test_what_a_killed_process_has_not_finished_goes_with_the_image(files, datadir):
+    left = datadir / "tmp" / "1.0123456789abcdef"
+    left.parent.mkdir(parents=True)
+    other = left.with_name("11.0123456789abcdef")
+    for path in (left, other):
+        path.write_bytes(DATA)
+    assert files.traces("1") == [f"the file {left}"]
+    files.delete(files.location_of("1"))
+    assert on_disk(datadir) == ["tmp/11.0123456789abcdef"]
+    location = put(files)
+    left.write_bytes(DATA)
+    files.delete(location)
+    assert on_disk(datadir) == ["tmp/11.0123456789abcdef"]
 
 
 def test_what_is_no_file_of_its_own_is_not_told(files, datadir, canary):

@@ -15,6 +15,7 @@ from glance.core.context import Context
 from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, Protected, TooMany, WrongState
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
 from glance.core.policy import Action, Policy
+from glance.core.ports import CLEANING
 from glance.core.query import MAX_PAGE, Comparison, Filter, Page, Query, position_of
 from glance.core.values import MAX_INT, MAX_MEMBERS, check_properties
 
@@ -44,10 +45,10 @@ class MemoryRegistry:
     def check(self) -> None:
         pass
 
-    def add(self, ctx: Context, image: Image) -> Image:
+    def add(self, ctx: Context, image: Image, *, lease: int | None = None) -> Image:
         with self._lock:
             number = max(self.images, default=0) + 1 if image.number is None else image.number
-            if not 1 <= number <= MAX_INT or image.status is Status.DELETED:
+            if not 1 <= number <= MAX_INT or image.deleted:
                 raise Invalid("no image can be added with this number or status")
             if image.visibility is Visibility.PUBLIC:
                 self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
@@ -55,7 +56,9 @@ class MemoryRegistry:
                 raise Duplicate("an image of that identifier exists, or existed")
             created_at = image.created_at or now()
             if image.copy_from is not None:
-                self.leases[number] = (None, now())
+                lease = 0
+            if lease is not None:
+                self.leases[number] = (None, now() + timedelta(seconds=lease))
             return self._keep(
                 replace(
                     image,
@@ -120,7 +123,7 @@ class MemoryRegistry:
             self.leases[image.number] = (holds, until)
             return self._keep(replace(changed, updated_at=updated_at))
 
-    def remove(self, ctx: Context, image_id: str) -> Image:
+    def remove(self, ctx: Context, image_id: str, *, lease: int = CLEANING, delay: int | None = None) -> Image:
         with self._lock:
             foreign = self._policy.allows(ctx, Action.DELETE_FOREIGN_IMAGE)
             image = self._found(ctx, image_id) if foreign else self._changeable(ctx, image_id)
@@ -128,24 +131,43 @@ class MemoryRegistry:
                 raise Protected("the image is protected against deletion: update it first")
             for key in [key for key in self.shares if key[0] == image.number]:
                 del self.shares[key]
-            self.leases[image.number] = (None, now() + timedelta(seconds=60) if image.locations else None)
             moment = now()
-            return self._keep(replace(image, status=Status.DELETED, deleted_at=moment, updated_at=moment))
+            holder, until = self.leases.get(image.number, (None, None))
+            held = holder is not None and until is not None and until > moment
+            pending = delay is not None and bool(image.locations) and not held
+            status = Status.PENDING_DELETE if pending else Status.DELETED
+            deleted = self._keep(replace(image, status=status, deleted_at=moment, updated_at=moment))
+            if held:
+                return replace(deleted, locations=())
+            until = moment + timedelta(seconds=lease if delay is None else delay)
+            self.leases[image.number] = (None, until if image.locations else None)
+            return deleted
 
-    def release(self, ctx: Context, image_id: str) -> None:
+    def release(self, ctx: Context, image_id: str, *, holder: str | None = None) -> None:
         with self._lock:
             if not ctx.is_admin:
                 raise NotAllowed("only the daemons and admins may do this")
             image = self._found(ctx, image_id, deleted=True)
+            if self.leases.get(image.number, (None, None))[0] != holder:
+                return
             self.leases.pop(image.number, None)
             if image.status is not Status.ACTIVE:
-                self._keep(replace(image, locations=()))
+                pending = image.status is Status.PENDING_DELETE
+                self._keep(replace(image, locations=(), status=Status.DELETED if pending else image.status))
 
-    def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
+    def claim_stalled(
+        self, ctx: Context, holder: str, *, lease: int, limit: int, pending: bool = False
+    ) -> tuple[Image, ...]:
         with self._lock:
             if not ctx.is_admin:
                 raise NotAllowed("only the daemons and admins may do this")
-            over = [number for number, (_, until) in self.leases.items() if until is not None and until <= now()]
+            over = [
+                number
+                for number, (_, until) in self.leases.items()
+                if until is not None
+                and until <= now()
+                and (self.images[number].status is Status.PENDING_DELETE) is pending
+            ]
             over.sort(key=lambda number: self.leases[number][1])
             for number in over[:limit]:
                 self.leases[number] = (holder, now() + timedelta(seconds=lease))

@@ -77,6 +77,8 @@ def test_a_slow_upload_outlives_its_lease(installation, registry):
 
 
 def test_an_upload_that_found_no_registry_at_its_end_is_cleaned_up(installation, registry):
+    installation.configure(api="transfer_lease = 2\nregistry_patience = 1")
+    assert installation.control("api", "restart").returncode == 0
     with slow_upload(installation) as sock:
         kill(installation, "glance-registry")
         sock.sendall(b"x" * 500)

@@ -181,6 +181,7 @@ def test_a_registry_that_is_away_is_503_within_a_second_and_no_restart_is_needed
 
 
 def test_a_registry_that_goes_during_an_upload(installation: Installation) -> None:
+    installation.configure(api="registry_patience = 1")
     installation.start()
     with slow_upload(installation, 1000) as sock:
         os.kill(installation.pid("glance-registry"), signal.SIGKILL)

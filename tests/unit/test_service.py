@@ -76,7 +76,7 @@ class Elsewhere:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glance.core.transfer.FINISH_PAUSES", (0, 0))
+    monkeypatch.setattr("glance.core.transfer.PAUSES", (0,))
 
 
 @pytest.fixture
@@ -92,7 +92,11 @@ def store() -> MemoryStore:
 @pytest.fixture
 def service(records, store) -> ImageService:
     return ImageService(
-        records, StoreSet("memory", {"memory": store}, [Elsewhere()]), hashing_algorithm="sha256", limit=2000
+        records,
+        StoreSet("memory", {"memory": store}, [Elsewhere()]),
+        hashing_algorithm="sha256",
+        limit=2000,
+        patience=0.01,
     )
 
 
