@@ -144,6 +144,21 @@ class ApiConfig(DaemonConfig):
         least=2,
         most=86400,
     )
+    registry_patience: int = _option(
+        30,
+        "Seconds for which an upload that has begun waits for a registry that is away: longer than its restart "
+        "takes. Requests that begin meanwhile are answered with 503 at once.",
+        most=3600,
+    )
+    delayed_delete: bool = _option(
+        False, "Keep the bytes of deleted images (pending_delete) until glance-scrubber removes them."
+    )
+    scrub_time: int = _option(
+        0, "Seconds for which they are kept at least, with delayed_delete.", most=10 * 365 * 86400
+    )
+    wakeup_time: int = _option(
+        300, "Seconds between two looks of glance-scrubber --daemon for bytes to remove.", least=1, most=86400
+    )
     filesystem_store_datadir: str = _option(
         "/var/lib/glance/images/", "Directory of the file store, made at the first upload."
     )

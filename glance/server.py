@@ -60,7 +60,9 @@ def build(
         hashing_algorithm=config.hashing_algorithm,
         limit=config.image_size_cap,
         lease=config.transfer_lease,
+        patience=config.registry_patience,
         policy=policy_of(config),
+        keep=config.scrub_time if config.delayed_delete else None,
         wake=work.set,
     )
     checks = {

@@ -32,6 +32,22 @@ class Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def declare(parser: argparse.ArgumentParser, name: str) -> None:
+    """The options of a command line that set_up() reads."""
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what is done (INFO)")
+    parser.add_argument("-d", "--debug", action="store_true", help="log everything (DEBUG), first the configuration")
+    logs = parser.add_argument_group("log")
+    logs.add_argument("--log-config", metavar="PATH", help="a file for Python's logging.config; overrides the rest")
+    logs.add_argument(
+        "--log-handler",
+        choices=("syslog", "file", "stream"),
+        help="where to; stream is standard output (default: file if a file or directory is given, otherwise stream)",
+    )
+    logs.add_argument("--log-date-format", metavar="FORMAT", help="of strftime (default: %%Y-%%m-%%d %%H:%%M:%%S)")
+    logs.add_argument("--log-file", metavar="PATH", help=f"default: {name}.log")
+    logs.add_argument("--log-dir", metavar="DIR", help="directory of the log file")
+
+
 def set_up(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> None:
     if options.log_config:
         try:

@@ -4,10 +4,11 @@
 import argparse
 import json
 from collections.abc import Mapping
+from itertools import chain
 
 from glance.cli import amounts, settings
 from glance.cli.images.output import cell
-from glance.core.listing import every_record
+from glance.core.listing import every_pending, every_record
 from glance.core.usage import Amount, Usage, usage_of
 from glance.server import registry_of, stores_of
 
@@ -23,7 +24,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The exit status. Raises ConfigError, RegistryDown."""
     configuration = settings.of_api(options)
-    usage = usage_of(every_record(registry_of(configuration)), stores_of(configuration))
+    registry = registry_of(configuration)
+    usage = usage_of(chain(every_record(registry), every_pending(registry)), stores_of(configuration))
     if options.json:
         print(json.dumps(_plain(usage), indent=2))
     else:
@@ -60,7 +62,9 @@ def _print_table(usage: Usage) -> None:
     for tenant, store, amount in (*rows, (ALL, ALL, usage.total)):
         _print_row(tenant, store, str(amount.images), str(amount.bytes), amounts.size(amount.bytes))
     if usage.others:
-        others = (f"{amount.images} {status}" for status, amount in usage.others.items())
+        others = (
+            f"{amount.images} {status} ({amounts.size(amount.bytes)})" for status, amount in usage.others.items()
+        )
         print(f"Not active: {', '.join(others)}")
 
 

@@ -152,3 +152,12 @@ class RegistryDown(GlanceError):
     """The registry, or the database behind it, does not answer; trying again later may help."""
 
     reason = "registry-down"
+
+
+class RegistryFull(RegistryDown):
+    """The database has no room left: reading works, and nothing can be changed until somebody makes room."""
+
+    reason = "registry-full"
+
+    def __init__(self, message: str = "the database has no room left", *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)

@@ -38,7 +38,7 @@ class Stray:
 
     store: str
     location: str
-    name: str | None
+    name: str
     modified: datetime = datetime.min  # UTC, without zone
     whole: int | None = None  # bytes of the object, if there is one
     parts: int | None = None  # bytes of its parts, if there are some
@@ -81,7 +81,6 @@ class Fsck:
         self._by_scheme = {scheme: name for name in stores.names for scheme in stores.named(name).schemes}
         self._active: dict[str, list[Expected]] = {}  # location → images that have their bytes there
         self._known: set[str] = set()  # locations of other images, and of those that were found
-        self._busy: set[str] = set()  # schemes of the stores that an upload is running into
         self._matched: set[str] = set()  # stores where an image has been found
         self._wrong: list[tuple[str, Expected]] = []  # of which a store tells another size
 
@@ -131,8 +130,6 @@ class Fsck:
                 yield Broken(image, None, "its record does not say where its bytes are", missing=True)
             for location in image.locations:
                 name = self._name_of(location)
-                if image.status is Status.SAVING:
-                    self._busy.add(name)
                 if image.status is not Status.ACTIVE:
                     self._known.add(location)
                 elif name in self._names:
@@ -160,13 +157,13 @@ class Fsck:
 
     def _is_stray(self, found: Stray) -> bool:
         """Whether it is certain that no image has, or will have, these bytes."""
-        owner = None if found.name is None else _OF_IMAGE.fullmatch(found.name)
-        if found.name is not None and not owner and not _OF_TRIAL.fullmatch(found.name):
+        owner = _OF_IMAGE.fullmatch(found.name)
+        if not owner and not _OF_TRIAL.fullmatch(found.name):
             LOG.debug("Glance would call nothing so: %s", found.location)
             self.foreign += 1
             return False
         age = datetime.now(UTC).replace(tzinfo=None) - found.modified
-        if age < self._age or (found.name is None and found.store in self._busy):
+        if age < self._age:
             self.young += 1
             return False
         try:

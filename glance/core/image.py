@@ -17,12 +17,14 @@ CONTAINER_FORMATS: Final = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker",
 
 
 class Status(StrEnum):
-    """Where an image stands: queued → saving → active; or killed when the bytes did not come; at last deleted."""
+    """Where an image stands: queued → saving → active; or killed when the bytes did not come; at last deleted, and
+    before it pending_delete where bytes are kept for a while."""
 
     QUEUED = "queued"
     SAVING = "saving"
     ACTIVE = "active"
     KILLED = "killed"
+    PENDING_DELETE = "pending_delete"
     DELETED = "deleted"
 
 
@@ -96,7 +98,8 @@ class Image:
 
     @property
     def deleted(self) -> bool:
-        return self.status is Status.DELETED
+        """Whether it is gone for its users; bytes may still be there."""
+        return self.status in (Status.DELETED, Status.PENDING_DELETE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

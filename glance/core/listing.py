@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from glance.core.context import Context
-from glance.core.image import Image, Visibility
+from glance.core.image import Image, Status, Visibility
 from glance.core.ports import Registry
-from glance.core.query import Query, Sort
+from glance.core.query import Comparison, Filter, Query, Sort
 
 
 def every(registry: Registry, ctx: Context, query: Query) -> Iterator[Image]:
@@ -18,6 +18,15 @@ def every(registry: Registry, ctx: Context, query: Query) -> Iterator[Image]:
         if page.after is None:
             return
         query = replace(query, after=page.after)
+
+
+def every_pending(registry: Registry) -> Iterator[Image]:
+    """All images that are deleted and whose bytes are kept for a while."""
+    pending = Filter("status", Comparison.IN, (str(Status.PENDING_DELETE),))
+    query = Query(
+        everyone=True, visibility=frozenset(Visibility), member_status=None, deleted=True, filters=(pending,)
+    )
+    return every(registry, Context(is_admin=True), query)
 
 
 def every_record(registry: Registry, *, deleted: bool = False) -> Iterator[Image]:

@@ -17,6 +17,8 @@ from glance.core.query import Page, Query
 P = ParamSpec("P")
 R = TypeVar("R")
 
+CLEANING = 60  # seconds that whoever deletes an image has to remove its bytes, if he asks for no other time
+
 
 class Lane(Protocol):
     """Blocks of bytes on their way to one piece of work, which sees them one at a time and in order."""
@@ -99,7 +101,7 @@ class Held:
     """Something that lies in a store. Location and name are those of the object that it is, or is a part of."""
 
     location: str  # delete() removes it
-    name: str | None  # None: an unfinished file that does not tell whose it is
+    name: str
     size: int  # bytes of its own
     modified: datetime  # UTC, without zone
     whole: bool = True  # False: a segment, or what an upload has sent so far
@@ -170,9 +172,10 @@ class Registry(Protocol):
     def check(self) -> None:
         """Whether it can be asked: raises RegistryDown if not."""
 
-    def add(self, ctx: Context, image: Image) -> Image:
-        """Keep a new image; with `copy_from`, one that claim_stalled() finds. Who is no admin owns it.
-        It is given what it lacks of id, number and created_at.
+    def add(self, ctx: Context, image: Image, *, lease: int | None = None) -> Image:
+        """Keep a new image; with `copy_from`, one that claim_stalled() finds; with `lease`, one that it finds if
+        nobody works on its bytes within so many seconds. Who is no admin owns it. It is given what it lacks of id,
+        number and created_at.
 
         Raises Duplicate when the id or number is taken, also by a deleted image; NotAllowed, Invalid."""
 
@@ -195,19 +198,29 @@ class Registry(Protocol):
 
         Raises NotFound, NotAllowed, WrongState; TooMany, Invalid for properties that are too many or too long."""
 
-    def remove(self, ctx: Context, image_id: str) -> Image:
-        """Delete the image and return it, so that its bytes can be removed. Its names are never given again.
+    def remove(self, ctx: Context, image_id: str, *, lease: int = CLEANING, delay: int | None = None) -> Image:
+        """Delete the image and return it, so that the bytes at its locations can be removed: it has none when
+        somebody holds it, who will find it gone and remove them himself. Its names are never given again.
 
-        Until release(), or if that does not come in time, claim_stalled() finds it.
+        If release() does not come within the lease of whoever removes them, claim_stalled() finds it. With `delay`,
+        its bytes are kept for so many seconds: it is `pending_delete` until release(), for which claim_stalled()
+        offers it then.
+
         Raises NotFound, NotAllowed, Protected."""
 
-    def release(self, ctx: Context, image_id: str) -> None:
+    def release(self, ctx: Context, image_id: str, *, holder: str | None = None) -> None:
         """No bytes of this image are left that nobody needs: forget its locations, if it is not active, and
-        who held it. It may be deleted. For admins. Raises NotFound, NotAllowed."""
+        who held it. Does nothing when that is not `holder`. It may be deleted; if it was `pending_delete`, it is
+        `deleted` from now on. For admins.
 
-    def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
-        """Images, deleted ones included, whose lease is over: whoever worked on their bytes is gone. From now on
-        `holder` has them, for `lease` seconds. Of several callers each image goes to one.
+        Raises NotFound, NotAllowed."""
+
+    def claim_stalled(
+        self, ctx: Context, holder: str, *, lease: int, limit: int, pending: bool = False
+    ) -> tuple[Image, ...]:
+        """Images, deleted ones included, whose lease is over: whoever worked on their bytes is gone. With `pending`,
+        those instead whose bytes were kept long enough. From now on `holder` has them, for `lease` seconds. Of
+        several callers each image goes to one.
 
         For admins. Raises NotAllowed."""
 

@@ -9,16 +9,19 @@ upload whose process was killed, bytes that could not be removed when their imag
 import logging
 import secrets
 import threading
+import time
 
 from glance.core.context import Context
 from glance.core.errors import GlanceError, NotFound, WrongState
 from glance.core.image import Image, ImageChange, Status
+from glance.core.leases import RETRY
 from glance.core.ports import Registry, Threads
 from glance.core.transfer import Transfers
 
 LOG = logging.getLogger(__name__)
 
 AT_ONCE = 4  # images that one process works on beside its requests
+GRACE = 4 * RETRY  # seconds that holders of leases get to report to a registry that was away
 ENDED = "the server that was to bring its bytes ended before they were complete"
 
 
@@ -42,9 +45,23 @@ class Recovery:
                 self.look(threads)
             except GlanceError as error:
                 LOG.warning("cannot look for stalled images: %s", error)
+                self._await_registry()
+                continue
             except Exception:
                 LOG.exception("looking for stalled images failed")
             self._work.wait(self._transfers.lease / 2)
+
+    def _await_registry(self) -> None:
+        """While the registry was away nobody could renew a lease. Who is alive gets the time to do so, or to finish,
+        before leases are judged."""
+        while True:
+            try:
+                self._registry.check()
+            except GlanceError:
+                time.sleep(RETRY)
+            else:
+                time.sleep(GRACE)
+                return
 
     def look(self, threads: Threads) -> None:
         """Take up what there is; waits while too much is in work."""
@@ -76,13 +93,13 @@ class Recovery:
     def settle(self, ctx: Context, image: Image, holder: str, threads: Threads) -> None:
         """Bring one image that this holder has claimed to its end."""
         if image.status is Status.ACTIVE:
-            self._registry.release(ctx, image.id)
+            self._registry.release(ctx, image.id, holder=holder)
         elif image.copy_from is None or image.status not in (Status.QUEUED, Status.SAVING):
-            if image.status is Status.SAVING:
+            if image.status is Status.SAVING or _was_to_come_at_once(image):
                 LOG.warning("image %s (%s): %s", image.number, image.id, ENDED)
                 killed = ImageChange(status=Status.KILLED, failure=ENDED)
-                self._registry.update(ctx, image.id, killed, expect=Status.SAVING, holder=holder)
-            self._transfers.discard(ctx, image, threads)
+                self._registry.update(ctx, image.id, killed, expect=image.status, holder=holder)
+            self._transfers.discard(ctx, image, threads, holder=holder)
         else:
             if image.status is Status.SAVING:
                 image = self._begin_again(ctx, image, holder, threads)
@@ -95,3 +112,9 @@ class Recovery:
             self._transfers.remove_bytes(location, threads)
         queued = ImageChange(status=Status.QUEUED, failure=ENDED)
         return self._registry.update(ctx, image.id, queued, expect=Status.SAVING, holder=holder)
+
+
+def _was_to_come_at_once(image: Image) -> bool:
+    """Whether this reservation had a lease of its own (ImageService.reserve), and none of bytes that remained of an
+    upload that failed."""
+    return image.status is Status.QUEUED and image.failure is None

@@ -32,15 +32,16 @@ from glance.core.listing import every
 from glance.core.policy import Action, Policy
 from glance.core.ports import Blob, Registry, Source, Stores, Threads
 from glance.core.query import Page, Query, position_of
-from glance.core.transfer import Transfer, Transfers, unused_name
+from glance.core.transfer import PATIENCE, Transfer, Transfers, unused_name
 from glance.core.values import line_of, shown
 
 LOG = logging.getLogger(__name__)
 
 
 class ImageService:
-    """`hashing_algorithm`, `limit` and `lease` are those of `transfers`; `wake` is called when they have work that
-    core/recovery.py does.
+    """`hashing_algorithm`, `limit`, `lease` and `patience` are those of `transfers`; `wake` is called when they have
+    work that core/recovery.py does. `keep` is for how many seconds the bytes of deleted images are kept, for
+    core/scrub.py to remove; None: they are removed at once.
 
     Whatever takes a context may also raise NotAllowed, where the registry or `policy` says so.
     """
@@ -53,19 +54,26 @@ class ImageService:
         hashing_algorithm: str = "sha512",
         limit: int | None = None,
         lease: int = LEASE,
+        patience: float = PATIENCE,
         policy: Policy | None = None,
+        keep: int | None = None,
         wake: Callable[[], object] = lambda: None,
     ) -> None:
         self._registry = registry
         self._stores = stores
-        self.transfers = Transfers(registry, stores, hashing_algorithm=hashing_algorithm, limit=limit, lease=lease)
+        self.transfers = Transfers(
+            registry, stores, hashing_algorithm=hashing_algorithm, limit=limit, lease=lease, patience=patience
+        )
         self._policy = policy or Policy()
+        self._keep = keep
         self._wake = wake
 
-    def reserve(self, ctx: Context, draft: Image) -> Image:
-        """Make the record of an image whose bytes come later. Raises Duplicate, Invalid, AnnouncedTooLarge."""
+    def reserve(self, ctx: Context, draft: Image, *, at_once: bool = False) -> Image:
+        """Make the record of an image whose bytes come later; or `at_once`, by upload() in the same request. Then it
+        does not stay queued if they do not. Raises Duplicate, Invalid, AnnouncedTooLarge."""
         self.transfers.check(draft.size)
-        return self._registry.add(ctx, replace(draft, status=Status.QUEUED, locations=()))
+        queued = replace(draft, status=Status.QUEUED, locations=())
+        return self._registry.add(ctx, queued, lease=self.transfers.lease if at_once else None)
 
     def check_store(self, name: str) -> None:
         """Raises UnknownStore, StoreReadOnly for a store that no bytes can be brought to."""
@@ -100,7 +108,7 @@ class ImageService:
 
     def abandon(self, ctx: Context, image: Image, reason: str, *, on_failure: Status = Status.KILLED) -> None:
         """End a reservation whose upload cannot even begin. Raises WrongState when it is not queued."""
-        change = ImageChange(status=on_failure, failure=line_of(reason))
+        change = ImageChange(status=on_failure, failure=line_of(reason), lease=None)
         self._registry.update(ctx, image.id, change, expect=Status.QUEUED)
 
     def copy_from(self, ctx: Context, draft: Image, url: str, *, store: str | None = None) -> Image:
@@ -204,9 +212,9 @@ class ImageService:
         return self._registry.update(ctx, image_id, change, expect=expect)
 
     def delete(self, ctx: Context, image_id: str, *, threads: Threads = INLINE) -> None:
-        """Delete the record, then its bytes. Bytes that cannot be removed now are removed later."""
-        removed = self._registry.remove(ctx, image_id)
-        if removed.locations:
+        """Delete the record, then its bytes. What cannot be removed now, or is to be kept, is removed later."""
+        removed = self._registry.remove(ctx, image_id, lease=self.transfers.lease, delay=self._keep)
+        if removed.locations and self._keep is None:
             self.transfers.discard(ctx, removed, threads)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:

@@ -8,7 +8,9 @@ a transfer does not bring to an end itself, because its process dies or the regi
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 
 from glance.core.context import Context
 from glance.core.errors import (
@@ -31,7 +33,8 @@ from glance.core.values import line_of
 
 LOG = logging.getLogger(__name__)
 
-FINISH_PAUSES = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0)  # seconds between the tries of an upload's last step
+PATIENCE = 30  # seconds for which a transfer that has begun waits for a registry that is away
+PAUSES = (0.1, 0.2, 0.5, 1.0)  # seconds between its tries; the last one again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ def unused_name(store: Store, image: Image, first: str) -> str:
 
 class Transfers:
     """`hashing_algorithm` is computed beside md5; `limit` is the most bytes of one image; `lease` the seconds after
-    which a transfer that is not heard of counts as ended."""
+    which a transfer that is not heard of counts as ended; `patience` those for which it tries its steps again while
+    the registry is away."""
 
     def __init__(
         self,
@@ -81,8 +85,10 @@ class Transfers:
         hashing_algorithm: str = "sha512",
         limit: int | None = None,
         lease: int = LEASE,
+        patience: float = PATIENCE,
     ) -> None:
         self.lease = lease
+        self._patience = patience
         self._registry = registry
         self._stores = stores
         self._hashing_algorithm = hashing_algorithm
@@ -108,6 +114,9 @@ class Transfers:
             raise
         try:
             return self.run(ctx, transfer, BlobSource(blob, threads), ImageChange(), size=blob.size)
+        except NotFound:  # maybe before it was ours to fail
+            self._withdraw(_ourselves(ctx), transfer, threads, theirs=False)
+            raise
         finally:
             blob.close()
 
@@ -127,15 +136,41 @@ class Transfers:
         claim = replace(
             change, status=Status.SAVING, locations=(transfer.location,), holder=transfer.holder, lease=self.lease
         )
-        claimed = transfer.holder if transfer.claimed else None
-        image = self._registry.update(ctx, transfer.image.id, claim, expect=Status.QUEUED, holder=claimed)
+        image = self._insist(lambda again: self._claim(ctx, transfer, claim, again))
         try:
-            with kept(self._registry, ours, image, transfer.holder, self.lease):
-                done = self._receive(transfer, body, size, checksum)
-                return self._finish(ours, transfer, done)
+            with kept(self._registry, ours, image, transfer.holder, self.lease) as lease:
+                done = self._receive(transfer, lease.bound(body), size, checksum)
+                return self._insist(lambda _: self._finish(ours, transfer, done))
         except BaseException as error:  # also the end of a greenlet: the image must not stay `saving`
             self.fail(ctx, transfer, error, body.threads)
             raise
+
+    def _insist(self, attempt: Callable[[bool], Image]) -> Image:
+        """Do a step again while the registry is away: its restart must not cost an image. `attempt` is told whether
+        an earlier one may have come through, and only its answer was lost."""
+        end = time.monotonic() + self._patience
+        pauses = chain(PAUSES, repeat(PAUSES[-1]))
+        again = False
+        while True:
+            try:
+                return attempt(again)
+            except RegistryDown:
+                pause = next(pauses)
+                if time.monotonic() + pause > end:
+                    raise
+                time.sleep(pause)
+                again = True
+
+    def _claim(self, ctx: Context, transfer: Transfer, claim: ImageChange, again: bool) -> Image:
+        name = transfer.image.id
+        claimed = transfer.holder if transfer.claimed else None
+        try:
+            return self._registry.update(ctx, name, claim, expect=Status.QUEUED, holder=claimed)
+        except WrongState:
+            if not again:
+                raise
+            renewal = ImageChange(lease=self.lease)
+            return self._registry.update(_ourselves(ctx), name, renewal, expect=Status.SAVING, holder=transfer.holder)
 
     def _receive(self, transfer: Transfer, body: Source, size: int | None, checksum: str | None) -> ImageChange:
         """Have the store keep the bytes; what the record is to say then."""
@@ -165,25 +200,16 @@ class Transfers:
         )
 
     def _finish(self, ctx: Context, transfer: Transfer, done: ImageChange) -> Image:
-        """The last step of an upload, tried for some seconds: a registry that restarts must not cost an image."""
-        pauses = iter(FINISH_PAUSES)
         name = transfer.image.id
-        while True:
-            try:
-                return self._registry.update(ctx, name, done, expect=Status.SAVING, holder=transfer.holder)
-            except RegistryDown:
-                pause = next(pauses, None)
-                if pause is None:
-                    raise
-                time.sleep(pause)
-            except NotFound as error:
-                raise DeletedMeanwhile("the image was deleted while its bytes came") from error
-            except WrongState:
-                # An earlier try may have come through, and only its answer was lost.
-                found = self._registry.get(ctx, name)
-                if not transfer.is_done(found):
-                    raise
-                return found
+        try:
+            return self._registry.update(ctx, name, done, expect=Status.SAVING, holder=transfer.holder)
+        except NotFound as error:
+            raise DeletedMeanwhile("the image was deleted while its bytes came") from error
+        except WrongState:
+            found = self._registry.get(ctx, name)
+            if not transfer.is_done(found):
+                raise
+            return found
 
     def fail(
         self,
@@ -201,37 +227,38 @@ class Transfers:
         change = ImageChange(
             status=transfer.on_failure, failure=reason, copy_from=None, holder=None, lease=self.lease
         )
+        theirs = isinstance(error, Duplicate)  # the bytes at our location are another's: nothing is to be removed
+        if theirs:
+            change = replace(change, locations=(), lease=None)
         try:
             image = self._registry.update(ours, image.id, change, expect=expect, holder=transfer.holder)
-            if isinstance(error, Duplicate):  # these bytes are another's
-                self._registry.release(ours, image.id)
-            else:
+            if not theirs:
                 self.discard(ctx, image, threads)
         except (NotFound, WrongState):
-            self._withdraw(ours, transfer, threads)
+            self._withdraw(ours, transfer, threads, theirs=theirs)
         except GlanceError as failure:
             LOG.error("image %s (%s) stays %s until its lease is over: %s", image.number, image.id, expect, failure)
 
-    def _withdraw(self, ctx: Context, transfer: Transfer, threads: Threads) -> None:
+    def _withdraw(self, ctx: Context, transfer: Transfer, threads: Threads, *, theirs: bool) -> None:
         """Remove the bytes of a transfer whose image was deleted, or went to somebody else, in the meantime."""
+        image = transfer.image
         try:
-            try:
-                found = self._registry.get(ctx, transfer.image.id)
-            except NotFound:
-                found = None
-            if found is None or not transfer.is_done(found):  # else only an answer was lost, and it is active
+            found = self._registry.get(ctx, image.id, deleted=True)
+            if transfer.is_done(found):  # only an answer was lost
+                return
+            if not theirs:
                 transfer.store.delete(transfer.location, threads=threads)
+            self._registry.release(ctx, image.id, holder=transfer.holder)
         except GlanceError as error:
-            LOG.error(
-                "bytes of image %s (%s) may be left behind: %s", transfer.image.number, transfer.image.id, error
-            )
+            LOG.error("bytes of image %s (%s) may be left behind: %s", image.number, image.id, error)
 
-    def discard(self, ctx: Context, image: Image, threads: Threads) -> bool:
-        """Remove the bytes of an image that is not active, and forget them; whether that is done."""
+    def discard(self, ctx: Context, image: Image, threads: Threads, *, holder: str | None = None) -> bool:
+        """Remove the bytes of an image that is not active, and forget them; whether that is done. `holder` is who
+        holds the image, if anybody does."""
         try:
             for location in image.locations:
                 self.remove_bytes(location, threads)
-            self._registry.release(_ourselves(ctx), image.id)
+            self._registry.release(_ourselves(ctx), image.id, holder=holder)
         except GlanceError as error:
             LOG.error("bytes of image %s (%s) are still there: %s", image.number, image.id, error)
             return False

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from glance.core.context import Context
-from glance.core.errors import GlanceError, Invalid, NotFound, RegistryDown
+from glance.core.errors import GlanceError, Invalid, NotFound, RegistryDown, RegistryFull
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status
+from glance.core.ports import CLEANING
 from glance.core.query import Page, Query
 from glance.core.values import shown
 from glance.registry.link import Answer, Https, Link
@@ -48,8 +49,9 @@ class HttpRegistry:
     def check(self) -> None:
         self._ask(Context(), "GET", "/healthcheck/ready")
 
-    def add(self, ctx: Context, image: Image) -> Image:
-        return self._record(ctx, "POST", "/records", value=records.encode_image(image))
+    def add(self, ctx: Context, image: Image, *, lease: int | None = None) -> Image:
+        headers = {} if lease is None else {records.LEASE_HEADER: str(lease)}
+        return self._record(ctx, "POST", "/records", value=records.encode_image(image), headers=headers)
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         params = {records.DELETED: "true"} if deleted else None
@@ -73,14 +75,19 @@ class HttpRegistry:
         body = records.encode_change(change)
         return self._record(ctx, "PATCH", _path(image_id), value=body, headers=headers)
 
-    def remove(self, ctx: Context, image_id: str) -> Image:
-        return self._record(ctx, "DELETE", _path(image_id))
+    def remove(self, ctx: Context, image_id: str, *, lease: int = CLEANING, delay: int | None = None) -> Image:
+        params = None if delay is None else {records.DELAY: str(delay)}
+        headers = {records.LEASE_HEADER: str(lease)}
+        return self._record(ctx, "DELETE", _path(image_id), params=params, headers=headers)
 
-    def release(self, ctx: Context, image_id: str) -> None:
-        self._ask(ctx, "POST", f"{_path(image_id)}/release")
+    def release(self, ctx: Context, image_id: str, *, holder: str | None = None) -> None:
+        headers = {} if holder is None else {records.HOLDER_HEADER: holder}
+        self._ask(ctx, "POST", f"{_path(image_id)}/release", headers=headers)
 
-    def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
-        answer = self._ask(ctx, "POST", "/claims", value=records.encode_claim(holder, lease, limit))
+    def claim_stalled(
+        self, ctx: Context, holder: str, *, lease: int, limit: int, pending: bool = False
+    ) -> tuple[Image, ...]:
+        answer = self._ask(ctx, "POST", "/claims", value=records.encode_claim(holder, lease, limit, pending))
         return _understood(lambda value: tuple(map(_kept, records.decode_images(value))), answer)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
@@ -156,6 +163,8 @@ def _error(answer: Answer) -> GlanceError:
         return RegistryDown("the registry refuses this server, whose log says why")
     if reason is None or answer.status >= 500:
         LOG.error("the registry answered %s: %s", answer.status, shown(text))
+        if reason == RegistryFull.reason:
+            return RegistryFull()
         return RegistryDown("the registry does not answer as it should")
     return error_from(answer.status, reason, text.partition("\n\n")[2].strip())
 

@@ -7,8 +7,8 @@ from webob import Request, Response
 
 from glance.core.errors import Invalid
 from glance.core.image import Image, MemberStatus, Status
-from glance.core.ports import Registry
-from glance.core.values import line, shown
+from glance.core.ports import CLEANING, Registry
+from glance.core.values import MAX_INT, line, shown, whole_number
 from glance.wire import queries, records
 from glance.wire.decode import object_of, one_of
 from glance.wsgi.body import json_of, parameters_of
@@ -45,7 +45,7 @@ class Records:
 
     def add(self, request: Request) -> Response:
         image = records.decode_image(json_of(request))
-        return _record(self._registry.add(context_of(request), image))
+        return _record(self._registry.add(context_of(request), image, lease=_lease(request)))
 
     def get(self, request: Request, image_id: str) -> Response:
         deleted = _parameters(request, records.DELETED).get(records.DELETED) == "true"
@@ -58,15 +58,24 @@ class Records:
         return _record(self._registry.update(context_of(request), image_id, change, expect=expect, holder=holder))
 
     def remove(self, request: Request, image_id: str) -> Response:
-        return _record(self._registry.remove(context_of(request), image_id))
+        lease = _lease(request)
+        delay = _parameters(request, records.DELAY).get(records.DELAY)
+        removed = self._registry.remove(
+            context_of(request),
+            image_id,
+            lease=CLEANING if lease is None else lease,
+            delay=None if delay is None else whole_number(records.DELAY, delay, most=MAX_INT),
+        )
+        return _record(removed)
 
     def release(self, request: Request, image_id: str) -> Response:
-        self._registry.release(context_of(request), image_id)
+        self._registry.release(context_of(request), image_id, holder=request.headers.get(records.HOLDER_HEADER))
         return json_answer({})
 
     def claim_stalled(self, request: Request) -> Response:
-        holder, lease, limit = records.decode_claim(json_of(request))
-        claimed = self._registry.claim_stalled(context_of(request), holder, lease=lease, limit=limit)
+        holder, lease, limit, pending = records.decode_claim(json_of(request))
+        ctx = context_of(request)
+        claimed = self._registry.claim_stalled(ctx, holder, lease=lease, limit=limit, pending=pending)
         return json_answer(records.encode_images(claimed))
 
     def members(self, request: Request, image_id: str) -> Response:
@@ -119,6 +128,10 @@ def _status(text: str | None) -> Status | None:
         return Status(text)
     except ValueError:
         raise Invalid(f"{records.EXPECT_HEADER} must be one of {', '.join(Status)}, not {shown(text)}") from None
+
+
+def _lease(request: Request) -> int | None:
+    return records.decode_lease(request.headers.get(records.LEASE_HEADER))
 
 
 def _record(image: Image) -> Response:

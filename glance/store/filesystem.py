@@ -3,7 +3,8 @@
 
 An upload is written to a file without a name (O_TMPFILE) and linked to its name when its bytes are on the disk.
 So a name always means a whole image, link() never overwrites, and what a killed process leaves is removed by
-the kernel. File systems that know no O_TMPFILE (NFS) get a file in `tmp/` instead.
+the kernel. File systems that know no O_TMPFILE (NFS) get a file in `tmp/` instead, whose name begins like the
+image's, and which delete() removes, too.
 """
 
 import errno
@@ -32,7 +33,7 @@ FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
-_UNFINISHED = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_UNFINISHED = re.compile(rf"({_NAME.pattern})\.[0-9a-f]{{16}}", re.ASCII)
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -61,19 +62,20 @@ class FilesystemStore:
         return f"{self._datadir}, of user {_user(owner)}"
 
     def traces(self, name: str) -> list[str]:
-        """A file that is not finished has no name, or one in TEMPORARY that says nothing of the image's."""
-        path = self._datadir / name
-        return [f"the file {path}"] if os.path.lexists(path) else []
+        return [f"the file {path}" for path in self._files(name) if os.path.lexists(path)]
 
     def held(self) -> Iterator[Held]:
-        """Files only: directories and links are not of this store."""
+        """Files only: directories and links are not of this store, nor are foreign files in TEMPORARY."""
         for directory in (self._datadir, self._datadir / TEMPORARY):
             with self._translated("list"), suppress(FileNotFoundError), os.scandir(directory) as entries:
                 for entry in entries:
                     with suppress(FileNotFoundError):  # it went while we looked
                         found = entry.stat(follow_symlinks=False)
-                        if stat.S_ISREG(found.st_mode):
-                            yield _held(Path(entry.path), found, whole=directory == self._datadir)
+                        whole = directory == self._datadir
+                        name = entry.name if whole else _owner(entry.name)
+                        if name is not None and stat.S_ISREG(found.st_mode):
+                            modified = datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None)
+                            yield Held(self.location_of(name), name, found.st_size, modified, whole)
 
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):
@@ -83,7 +85,7 @@ class FilesystemStore:
             self._make(self._datadir)
             linked = False
             try:
-                with self._unfinished(source.threads) as (descriptor, link):
+                with self._unfinished(name, source.threads) as (descriptor, link):
                     _pour(source, descriptor)
                     link(target)
                     linked = True
@@ -113,9 +115,9 @@ class FilesystemStore:
 
     def delete(self, location: str, *, threads: Threads | None = None) -> None:
         try:
-            path = self._unfinished_file(location) or self._path(location)
+            name = self._path(location).name
             with self._translated("delete"):
-                (threads or INLINE).call(path.unlink)  # of a large file, this takes seconds
+                (threads or INLINE).call(self._remove, name)  # of a large file, this takes seconds
         except BlobMissing as gone:
             if not self._datadir.is_dir():  # then it is not mounted, which says nothing of the file
                 raise StoreDown("the folder of the file store is not there") from gone
@@ -128,10 +130,14 @@ class FilesystemStore:
             raise BlobMissing("the location is outside of filesystem_store_datadir")
         return path
 
-    def _unfinished_file(self, location: str) -> Path | None:
-        path = Path(unquote(location.removeprefix("file://")))
-        own = path.parent == self._datadir / TEMPORARY and _UNFINISHED.fullmatch(path.name)
-        return path if own else None
+    def _files(self, name: str) -> list[Path]:
+        """What may lie under a name: the file of an image, and those that were not finished."""
+        return [self._datadir / name, *(self._datadir / TEMPORARY).glob(f"{name}.*")]
+
+    def _remove(self, name: str) -> None:
+        for path in self._files(name):
+            path.unlink(missing_ok=True)
+        _sync_directory(self._datadir)  # else a power cut may bring back what nobody remembers any more
 
     def _make(self, directory: Path) -> None:
         try:
@@ -151,7 +157,7 @@ class FilesystemStore:
             raise translated from error
 
     @contextmanager
-    def _unfinished(self, threads: Threads) -> Iterator[tuple[int, Callable[[Path], None]]]:
+    def _unfinished(self, name: str, threads: Threads) -> Iterator[tuple[int, Callable[[Path], None]]]:
         """A descriptor to write to, and what gives its file a name; without that nothing is left of it."""
         path: Path | None = None
         try:
@@ -160,7 +166,7 @@ class FilesystemStore:
             if error.errno not in _NO_TMPFILE:
                 raise
             self._make(self._datadir / TEMPORARY)
-            path = self._datadir / TEMPORARY / secrets.token_hex(16)
+            path = self._datadir / TEMPORARY / f"{name}.{secrets.token_hex(8)}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, FILE_MODE)
         try:
@@ -168,13 +174,13 @@ class FilesystemStore:
         finally:
             threads.call(os.close, descriptor)  # of a file without a name, this is what frees its blocks
             if path is not None:
-                threads.call(path.unlink)
+                threads.call(path.unlink, missing_ok=True)
 
 
-def _held(path: Path, found: os.stat_result, *, whole: bool) -> Held:
-    modified = datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None)
-    name = path.name if whole or not _UNFINISHED.fullmatch(path.name) else None
-    return Held("file://" + quote(str(path)), name, found.st_size, modified, whole)
+def _owner(unfinished: str) -> str | None:
+    """What the image is called whose unfinished file has this name."""
+    found = _UNFINISHED.fullmatch(unfinished)
+    return found and found[1]
 
 
 def _link(source: Path, target: Path) -> None:

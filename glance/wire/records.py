@@ -5,6 +5,7 @@ A record is an object with a key per field of Image; a change one with the field
 entrance like any other: every value is checked, and a key that is no field is Invalid. Lists are in queries.py.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
@@ -27,8 +28,10 @@ from glance.wire.decode import Decoder, choice, line, list_of, number, object_of
 
 EXPECT_HEADER = "X-Glance-Expect"  # the status that an update starts from
 HOLDER_HEADER = "X-Glance-Holder"  # who holds the image, when an update is his alone
+LEASE_HEADER = "X-Glance-Lease"  # seconds until an image that is added or deleted counts as left alone
 TENANT = "tenant"  # the parameter of a URL that names a member
 DELETED = "deleted"  # the parameter of a URL by which an admin gets a deleted image, too
+DELAY = "delay"  # the parameter of a URL by which bytes of a deleted image are kept, in seconds
 MAX_LOCATIONS = 128  # per image
 MAX_TAGS = 128  # per image
 
@@ -81,16 +84,25 @@ def decode_wanted(value: object) -> dict[str, bool | None]:
     }
 
 
-def encode_claim(holder: str, lease: int, limit: int) -> dict[str, object]:
-    return {"holder": holder, "lease": lease, "limit": limit}
+def encode_claim(holder: str, lease: int, limit: int, pending: bool) -> dict[str, object]:
+    return {"holder": holder, "lease": lease, "limit": limit} | ({"pending": True} if pending else {})
 
 
-def decode_claim(value: object) -> tuple[str, int, int]:
-    """Holder, lease in seconds, and number of images at most. Raises Invalid."""
-    claim = _decoded(value, _CLAIM)
+def decode_claim(value: object) -> tuple[str, int, int, bool]:
+    """Holder, lease in seconds, number of images at most, and whether of those whose deletion is pending: no, if it
+    does not tell. Raises Invalid."""
+    claim = {"pending": False, **_decoded(value, _CLAIM)}
     if claim.keys() != _CLAIM.keys():
-        raise Invalid(f"a claim must have {', '.join(_CLAIM)}")
-    return claim["holder"], claim["lease"], claim["limit"]
+        raise Invalid("a claim must have holder, lease, limit")
+    return claim["holder"], claim["lease"], claim["limit"], claim["pending"]
+
+
+def decode_lease(text: str | None) -> int | None:
+    """The seconds of LEASE_HEADER; None when it is absent. Raises Invalid."""
+    if text is None:
+        return None
+    seconds: int = _CLAIM["lease"](LEASE_HEADER, int(text) if _DIGITS.fullmatch(text) else text)
+    return seconds
 
 
 def encode_images(images: Iterable[Image]) -> dict[str, object]:
@@ -125,6 +137,7 @@ def _decoded(value: object, decoders: Mapping[str, Decoder]) -> dict[str, Any]:
     return decoded
 
 
+_DIGITS = re.compile(r"[0-9]{1,10}", re.ASCII)
 _locations = list_of(line(values.MAX_LOCATION), MAX_LOCATIONS)
 _tags = list_of(line(values.MAX_TEXT), MAX_TAGS)
 _names = list_of(line(values.MAX_TEXT), values.MAX_PROPERTIES)
@@ -174,4 +187,5 @@ _CLAIM: dict[str, Decoder] = {
     "holder": line(64),
     "lease": number(values.MAX_INT),
     "limit": number(1000, least=1),
+    "pending": values.truth,
 }

@@ -47,7 +47,7 @@ class Images:
         draft = replace(draft, owner=ctx.tenant, locations=())
         location = _location(fields)
         if has_body(request):
-            image = self._upload(request, self._service.reserve(ctx, draft), ImageChange())
+            image = self._upload(request, self._service.reserve(ctx, draft, at_once=True), ImageChange())
         elif location is not None:
             image = self._service.register(ctx, draft, location)
         else:

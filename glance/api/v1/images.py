@@ -63,14 +63,14 @@ class Images:
         if source.is_any:
             v1.check_formats(draft)
         if source.body:
-            image = self._service.reserve(ctx, replace(draft, checksum=None))
+            image = self._service.reserve(ctx, replace(draft, checksum=None), at_once=True)
             image = self._upload(request, image, ImageChange(size=draft.size, checksum=draft.checksum), source)
         elif source.location is not None:
             image = self._service.register(ctx, draft, source.location, size=draft.size)
         elif source.copy_from is not None:
             image = self._service.copy_from(ctx, draft, source.copy_from, store=source.store)
         else:
-            image = self._service.reserve(ctx, draft)
+            image = self._service.reserve(ctx, draft, at_once=draft.size == 0)
             if draft.size == 0:  # told to be empty, so there is nothing to wait for
                 image = self._service.upload(ctx, image, source_of(request), size=0, store=source.store)
         response = shapes.single(image, status=201)
@@ -87,6 +87,8 @@ class Images:
     def delete(self, request: Request, image_id: str) -> Response:
         ctx = context_of(request)
         image = self._found(request, image_id)
+        if image.status is Status.PENDING_DELETE:
+            raise NotAllowed(f"image {image_id} is deleted already, and its bytes are going to be")
         if image.deleted:
             raise NotFound(f"image {image_id} is deleted already")
         with _judged(ctx, image):

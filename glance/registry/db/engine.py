@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from glance.core.errors import Invalid, RegistryDown
+from glance.core.errors import Invalid, RegistryDown, RegistryFull
 from glance.registry.db.sqlite import prepare_sqlite
 
 P = ParamSpec("P")
@@ -55,6 +55,8 @@ _SNAPSHOT: Final[Mapping[str, str]] = {
 # Errors after which nothing of the transaction is left, and which come by chance. PostgreSQL: serialization failure
 # and deadlock; MariaDB: deadlock, and a row that has changed since it was read.
 _CHANCE: Final = frozenset({"40001", "40P01", 1213, 1020})
+# A disk without room. PostgreSQL, MariaDB (temporary files, tables), SQLite.
+_FULL: Final = frozenset({"53100", 1021, 1114, "SQLITE_FULL"})
 
 
 class Undone(RegistryDown):
@@ -115,8 +117,7 @@ def translated() -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeoutError) as error:
         LOG.error("database: %s", error.orig if isinstance(error, DBAPIError) else error)
-        down = Undone if isinstance(error, DBAPIError) and _was_undone(error) else RegistryDown
-        raise down("the database does not answer") from error
+        raise _error(error) from error
 
 
 def retried(method: Callable[P, R]) -> Callable[P, R]:
@@ -134,6 +135,15 @@ def retried(method: Callable[P, R]) -> Callable[P, R]:
     return attempt
 
 
+def _error(error: DBAPIError | PoolTimeoutError) -> RegistryDown:
+    if isinstance(error, DBAPIError):
+        if _code(error) in _FULL:
+            return RegistryFull()
+        if _was_undone(error):
+            return Undone("the database does not answer")
+    return RegistryDown("the database does not answer")
+
+
 def _was_undone(error: DBAPIError) -> bool:
     """Whether it is certain that nothing was committed, and likely that another attempt succeeds.
 
@@ -143,6 +153,7 @@ def _was_undone(error: DBAPIError) -> bool:
 
 
 def _code(error: DBAPIError) -> object:
-    """What the database says it is: psycopg2 has that in an attribute, PyMySQL first."""
+    """What the database says it is: psycopg2 and sqlite3 have that in an attribute, PyMySQL first."""
     original: Any = error.orig
-    return getattr(original, "pgcode", None) or next(iter(original.args), None)
+    named = getattr(original, "pgcode", None) or getattr(original, "sqlite_errorname", None)
+    return named or next(iter(original.args), None)

@@ -4,18 +4,21 @@
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Table, case, delete, select, update
 
 from glance.core.image import Status
 from glance.registry.db.models import ImageRow, LocationRow, now
 
 IMAGES = cast(Table, ImageRow.__table__)
 LOCATIONS = cast(Table, LocationRow.__table__)
+PENDING = str(Status.PENDING_DELETE)
 
 
-def stalled(connection: Connection, limit: int) -> list[tuple[int, datetime]]:
-    """Numbers and leases of images whose lease is over, the longest first."""
-    over = select(IMAGES.c.number, IMAGES.c.lease_until).where(IMAGES.c.lease_until <= now())
+def stalled(connection: Connection, limit: int, *, pending: bool) -> list[tuple[int, datetime]]:
+    """Numbers and leases of images whose lease is over, the longest first: of those whose deletion is pending, or of
+    the others."""
+    kind = IMAGES.c.status == PENDING if pending else IMAGES.c.status != PENDING
+    over = select(IMAGES.c.number, IMAGES.c.lease_until).where(IMAGES.c.lease_until <= now(), kind)
     rows = connection.execute(over.order_by(IMAGES.c.lease_until).limit(limit))
     return [(row.number, row.lease_until) for row in rows]
 
@@ -27,10 +30,30 @@ def claim(connection: Connection, number: int, lease_until: datetime, holder: st
     return connection.execute(update(IMAGES).where(same).values(values)).rowcount == 1
 
 
-def release(connection: Connection, named: ColumnElement[bool]) -> int:
-    """End the lease, and forget the locations of an image that is not active; the number of such images."""
-    free: dict[str, Any] = {"holder": None, "lease_until": None}
-    count = connection.execute(update(IMAGES).where(named).values(free)).rowcount
+def release(connection: Connection, named: ColumnElement[bool]) -> None:
+    """End the lease, forget the locations of an image that is not active, and call one deleted whose deletion was
+    pending."""
+    status = case((IMAGES.c.status == PENDING, str(Status.DELETED)), else_=IMAGES.c.status)
+    free: dict[str, Any] = {"holder": None, "lease_until": None, "status": status}
     numbers = select(IMAGES.c.number).where(named, IMAGES.c.status != str(Status.ACTIVE))
     connection.execute(delete(LOCATIONS).where(LOCATIONS.c.image.in_(numbers)))
-    return count
+    connection.execute(update(IMAGES).where(named).values(free))
+
+
+def until(seconds: int | None) -> datetime | None:
+    """The end of a lease that begins now; None: there is none."""
+    return None if seconds is None else now() + timedelta(seconds=seconds)
+
+
+def held() -> ColumnElement[bool]:
+    """Whether somebody is at work on the bytes of an image, as far as is known."""
+    return IMAGES.c.holder.is_not(None) & (IMAGES.c.lease_until > now())
+
+
+def held_by(holder: str | None) -> ColumnElement[bool]:
+    return IMAGES.c.holder.is_(None) if holder is None else IMAGES.c.holder == holder
+
+
+def holder(connection: Connection, named: ColumnElement[bool]) -> str | None:
+    found: str | None = connection.execute(select(IMAGES.c.holder).where(named)).scalar_one()
+    return found

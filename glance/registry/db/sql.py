@@ -16,11 +16,12 @@ from sqlalchemy.exc import IntegrityError
 
 from glance.core.access import can_change
 from glance.core.context import Context
-from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, Protected, WrongState
+from glance.core.errors import Duplicate, Invalid, NotAllowed, Protected, WrongState
 from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, Status, Visibility
 from glance.core.policy import Action, Policy
+from glance.core.ports import CLEANING
 from glance.core.query import MAX_PAGE, Page, Query, position_of
-from glance.core.values import MAX_INT, shown
+from glance.core.values import MAX_INT
 from glance.registry.db import leases, members, numbers, rows
 from glance.registry.db.engine import reading, retried, writing
 from glance.registry.db.models import ImageRow, now
@@ -30,7 +31,6 @@ from glance.registry.db.rights import changeable_by, shareable_by, visible_to
 from glance.registry.db.shape import shape_of, values_of
 
 TICK = timedelta(microseconds=1)
-CLEANING = timedelta(seconds=60)  # that who deletes an image has to remove its bytes
 
 TAKEN = "an image of that identifier exists, or existed"
 
@@ -50,7 +50,7 @@ class SqlRegistry:
             connection.execute(select(IMAGES.c.number).limit(1))
 
     @retried
-    def add(self, ctx: Context, image: Image) -> Image:
+    def add(self, ctx: Context, image: Image, *, lease: int | None = None) -> Image:
         if image.number is not None and not 1 <= image.number <= MAX_INT:
             raise Invalid(f"the number of an image must be from 1 to {MAX_INT}")
         _check_alive(image.status)
@@ -61,7 +61,7 @@ class SqlRegistry:
         chosen = image.number is not None or image.id != ""
         created_at = image.created_at or now()
         image = replace(image, id=image.id or str(uuid.uuid4()), created_at=created_at, updated_at=created_at)
-        row = rows.columns_of(image) | {"lease_until": now() if image.copy_from is not None else None}
+        row = rows.columns_of(image) | {"lease_until": leases.until(0 if image.copy_from is not None else lease)}
         with writing(self._engine) as connection:
             numbers.before_adding(connection, image.number)
             try:
@@ -126,15 +126,16 @@ class SqlRegistry:
             return rows.one(connection, rows.named(image_id), image_id)
 
     @retried
-    def remove(self, ctx: Context, image_id: str) -> Image:
-        moment = now()
+    def remove(self, ctx: Context, image_id: str, *, lease: int = CLEANING, delay: int | None = None) -> Image:
+        moment, held = now(), leases.held()
+        status = Status.DELETED if delay is None else Status.PENDING_DELETE
         gone = {
-            "status": str(Status.DELETED),
+            "status": case((held, str(Status.DELETED)), else_=str(status)),
             "deleted": True,
             "deleted_at": moment,
             "updated_at": moment,
-            "holder": None,
-            "lease_until": moment + CLEANING,
+            "holder": case((held, IMAGES.c.holder)),
+            "lease_until": case((held, IMAGES.c.lease_until), else_=leases.until(lease if delay is None else delay)),
         }
         allowed = rows.named(image_id) & rows.ALIVE & (IMAGES.c.protected == false())
         foreign = self._policy.allows(ctx, Action.DELETE_FOREIGN_IMAGE)
@@ -147,19 +148,24 @@ class SqlRegistry:
             members.clear(connection, image)
             if not image.locations:
                 leases.release(connection, rows.named(image_id))
+                return replace(image, status=Status.DELETED)
+            if leases.holder(connection, rows.named(image_id)) is not None:
+                return replace(image, locations=())
             return image
 
     @retried
-    def release(self, ctx: Context, image_id: str) -> None:
+    def release(self, ctx: Context, image_id: str, *, holder: str | None = None) -> None:
         _check_admin(ctx)
         with writing(self._engine) as connection:
-            if leases.release(connection, rows.named(image_id)) == 0:
-                raise NotFound(f"there is no image {shown(image_id)}")
+            leases.release(connection, rows.named(image_id) & leases.held_by(holder))
+            rows.one(connection, rows.named(image_id), image_id)
 
-    def claim_stalled(self, ctx: Context, holder: str, *, lease: int, limit: int) -> tuple[Image, ...]:
+    def claim_stalled(
+        self, ctx: Context, holder: str, *, lease: int, limit: int, pending: bool = False
+    ) -> tuple[Image, ...]:
         _check_admin(ctx)
         with reading(self._engine) as connection:
-            stalled = leases.stalled(connection, limit)
+            stalled = leases.stalled(connection, limit, pending=pending)
         claimed = []
         for number, lease_until in stalled:
             with writing(self._engine) as connection:
@@ -223,7 +229,7 @@ def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {name: rows.plain(value) for name, value in given.items() if name not in rows.SIDES}
     if "lease" in columns:
         lease = columns.pop("lease")
-        columns["lease_until"] = None if lease is None else now() + timedelta(seconds=lease)
+        columns["lease_until"] = leases.until(lease)
     if given.keys() != {"lease"}:
         columns["updated_at"] = _updated_at()
     return columns
@@ -241,7 +247,7 @@ def _updated_at() -> ColumnElement[datetime]:
 
 
 def _check_alive(status: object) -> None:
-    if status is Status.DELETED:
+    if status in (Status.DELETED, Status.PENDING_DELETE):
         raise Invalid("an image cannot be added as deleted or updated to be so: it is removed")
 
 
