@@ -36,6 +36,14 @@ setup(
             "etc/glance/examples",
             ["etc/examples/tokens.conf", "etc/examples/keystone.conf", "etc/examples/proxy.conf"],
         ),
+        (
+            "lib/systemd/system",
+            [
+                "etc/systemd/glance-api.service",
+                "etc/systemd/glance-registry.service",
+                "etc/systemd/glance-scrubber.service",
+            ],
+        ),
     ],
     install_requires=[
         "WebOb>=1.8.9",

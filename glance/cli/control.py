@@ -24,8 +24,9 @@ commands:
                 (graceful_shutdown_timeout), wait until the daemon has ended
   restart       stop, then start; with the configuration file that it had, unless CONFPATH names another, and with
                 the log directory, -v and -d that it had
-  reload        the same, but running requests are finished by the old daemon in the background, however long
-                that takes, and new ones are refused for no more than a moment
+  reload        have the daemon start its successor, with the same options and the configuration as it is now; no
+                request is refused, and running ones are finished by the old daemon in the background, however long
+                that takes. If the successor does not start, the old daemon goes on
   force-reload  the same as reload
   shutdown      stop accepting, return, and let running requests finish without limit in the background
   status        say what is running; exit status 0 if all of it is, {NOT_RUNNING} otherwise
@@ -141,7 +142,17 @@ class Control:
         return _complain(problem) if problem is not None else 0
 
     def _reload(self, server: Server) -> int:
-        return self._retire(server) or self._start([server])
+        running = server.find()
+        if running is None:
+            self._report_none(server)
+            return self._start([server])
+        print(f"Reloading {server.name}  pid: {running.pid}  signal: 12", flush=True)
+        successor = server.hand_over(running)
+        if successor is None:
+            goes_on = f"{server.name} (pid {running.pid}) goes on: its successor did not start"
+            return _complain(f"{goes_on}. Log: {server.log()}")
+        print(f"{server.name} (pid {successor}) answers, {running.pid} finishes what it has")
+        return 0
 
     def _retire(self, server: Server) -> int:
         running = server.find()

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from glance import config
 from glance.cli import logs
+from glance.cli.lifecycle import Lifecycle
 from glance.cli.metrics import Metrics
-from glance.cli.process import Refusal, notify, plain
+from glance.cli.process import Refusal, plain
 from glance.core.errors import GlanceError
 from glance.serve import green
+from glance.serve.succession import Legacy, inherit
 from glance.serve.tls import Tls
 from glance.version import VERSION
 
@@ -35,13 +37,15 @@ _SECRET_IN_URL = re.compile(r"(://[^:/@\s]*:)[^/\s]*@|(\bpassword=)[^&\s]*", re.
 
 def run(name: str, arguments: Sequence[str]) -> int:
     """Be that daemon until a signal ends it; the exit status."""
+    legacy = inherit()
     options = _parser(name).parse_args(arguments)
+    lifecycle = Lifecycle(name, legacy)
     try:
-        _serve(name, options)
+        _serve(name, options, legacy, lifecycle)
     except Refusal as refusal:
         reason = " ".join(str(refusal).split())
         print(f"ERROR: {reason}", file=sys.stderr, flush=True)
-        notify(f"STATUS={reason}")
+        lifecycle.refuses(reason)
         return 1
     except KeyboardInterrupt:
         return 130  # before it served: from then on SIGINT means to finish and end
@@ -53,7 +57,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
         prog=name,
         description=f"Run {name} in the foreground. glance-control starts it in the background.",
         epilog="SIGTERM and SIGINT let running requests finish for the grace time of the configuration "
-        "(graceful_shutdown_timeout), SIGHUP lets them finish without limit. "
+        "(graceful_shutdown_timeout), SIGHUP lets them finish without limit. SIGUSR2 starts a successor, with the "
+        "same command line, to which all new requests go. "
         "Under systemd use Type=notify: the daemon says when it answers.",
     )
     parser.add_argument(
@@ -73,7 +78,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(name: str, options: argparse.Namespace) -> None:
+def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecycle: Lifecycle) -> None:
     path, loaded = _load(name, options)
     settings = loaded.settings
     logs.set_up(name, options, settings)
@@ -85,7 +90,7 @@ def _serve(name: str, options: argparse.Namespace) -> None:
     address = f"{settings.bind_host}:{settings.bind_port}"
     tls = _tls(settings)
     try:
-        sock = green.listen(settings.bind_host, settings.bind_port, backlog=settings.backlog)
+        sock = green.listen(settings.bind_host, settings.bind_port, backlog=settings.backlog, legacy=legacy)
     except OSError as error:
         raise Refusal(f"cannot listen on {address}: {plain(error)}") from error
     with sock:
@@ -105,10 +110,10 @@ def _serve(name: str, options: argparse.Namespace) -> None:
 
         def ready() -> None:
             log.info("%s %s answers at %s://%s", name, VERSION, settings.scheme, address)
-            notify(f"READY=1\nSTATUS={settings.scheme}://{address}")
+            lifecycle.serves(f"{settings.scheme}://{address}")
 
         with contextlib.ExitStack() as stack:
-            metrics, side = _metrics(settings, stack)
+            metrics, side = _metrics(settings, legacy, stack)
             green.run(
                 bare.behind(app) if hasattr(bare, "behind") else app,
                 sock,
@@ -122,6 +127,7 @@ def _serve(name: str, options: argparse.Namespace) -> None:
                 side=side,
                 on_ready=ready,
                 on_start=getattr(bare, "start", None),
+                lifecycle=lifecycle,
             )
     log.info("%s has ended", name)
 
@@ -130,14 +136,17 @@ def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def _metrics(settings: config.DaemonConfig, stack: contextlib.ExitStack) -> tuple[Metrics | None, green.Side | None]:
+def _metrics(
+    settings: config.DaemonConfig, legacy: Legacy | None, stack: contextlib.ExitStack
+) -> tuple[Metrics | None, green.Side | None]:
     if not settings.metrics_port:
         return None, None
     try:
-        sock = stack.enter_context(green.listen(settings.metrics_host, settings.metrics_port, backlog=100))
+        sock = green.listen(settings.metrics_host, settings.metrics_port, backlog=100, legacy=legacy)
     except OSError as error:
         where = f"{settings.metrics_host}:{settings.metrics_port}"
         raise Refusal(f"cannot listen on {where} for metrics: {plain(error)}") from error
+    stack.enter_context(sock)
     metrics = stack.enter_context(Metrics(settings.workers))
     return metrics, green.Side(app=metrics.app, sock=sock)
 

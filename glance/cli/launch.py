@@ -12,6 +12,7 @@ from glance.cli.process import PidFile, Readiness, plain, write_pid
 
 START_SECONDS = 15.0  # that a daemon may take until it answers
 KILL_SECONDS = 2.0  # that one which failed to has between SIGTERM and SIGKILL
+PID_DESCRIPTOR = "GLANCE_PID_DESCRIPTOR"  # tells a daemon which of its descriptors is the pid file
 LAST_LINES = 4096  # bytes of the log in which the reason of a sudden end is looked for
 
 
@@ -82,7 +83,7 @@ class Launch:
                 stderr=descriptor,
                 start_new_session=True,
                 pass_fds=(self._claim,),
-                env=os.environ | {"NOTIFY_SOCKET": self._readiness.address},
+                env=os.environ | {"NOTIFY_SOCKET": self._readiness.address, PID_DESCRIPTOR: str(self._claim)},
             )
         finally:
             os.close(descriptor)

@@ -26,6 +26,7 @@ class Metrics:
 
     def __init__(self, workers: int) -> None:
         self._folder = tempfile.mkdtemp(prefix="glance-metrics-") if workers else None
+        os.environ.pop(FOLDER, None)  # a predecessor's
         if self._folder is not None:
             os.environ[FOLDER] = self._folder
         import prometheus_client  # late, for the folder, and because most daemons do not need it

@@ -59,6 +59,10 @@ class Running:
         if _same(self.path, self._descriptor):
             self.path.unlink(missing_ok=True)
 
+    def changed(self) -> int:
+        """When its pid file was last written, in nanoseconds: a handover ends with that."""
+        return os.fstat(self._descriptor).st_mtime_ns
+
     def command(self) -> list[str]:
         """The words of its command line; none where the system does not tell."""
         try:
@@ -175,8 +179,8 @@ class PidFile:
 
 
 def write_pid(descriptor: int, pid: int) -> None:
-    """Write the number into a claimed file, in one piece."""
-    os.pwrite(descriptor, b"%d\n" % pid, 0)
+    """Write the number into a claimed file, in one piece, over a longer one that may stand there."""
+    os.pwrite(descriptor, (b"%d" % pid).ljust(os.fstat(descriptor).st_size - 1) + b"\n", 0)
 
 
 def wait_until(true: Callable[[], bool], seconds: float) -> bool:

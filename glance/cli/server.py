@@ -3,6 +3,7 @@
 
 import errno
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from glance import config
 from glance.cli.launch import Launch, LaunchError
 from glance.cli.process import PidFile, Running, plain, wait_until
+from glance.serve.succession import PATIENCE
 
 ROOT_PID_DIR = Path("/var/run/glance")
 ROOT_LOG_DIR = Path("/var/log/glance")
@@ -107,15 +109,11 @@ class Server:
 
     def launch(self) -> Launch:
         """Raises ConfigError, LaunchError, PidFileError."""
-        place = self._place
-        # -P: a file in the current directory must not pass for one of our modules.
-        words = [sys.executable, "-P", "-m", f"glance.cli.{self.name.removeprefix('glance-')}"]
-        words += ["--verbose"] if place.verbose else []
-        words += ["--debug"] if place.debug else []
-        words += ["--log-dir", str(_absolute(place.log_dir))] if place.log_dir else []
-        words += ["--config-file", str(place.config)] if place.config else ["--data-dir", str(place.data)]
-        log = self._log_dir(self.configured()) / f"{self.name}.log"
-        return Launch(words, self._pid_files[0], log, self._folder)
+        return Launch(self._command(), self._pid_files[0], self.log(), self._folder)
+
+    def log(self) -> Path:
+        """The file that takes what it prints. Raises ConfigError."""
+        return self._log_dir(self.configured()) / f"{self.name}.log"
 
     def stop(self, running: Running) -> str | None:
         """Have it end within its grace time, and wait for that; what went wrong. Raises ServerError."""
@@ -138,11 +136,44 @@ class Server:
                 raise ServerError(f"{self.name} (pid {running.pid}) does not leave port {settings.bind_port}")
             return not running.wait(0)
 
+    def hand_over(self, running: Running) -> int | None:
+        """Have it start its successor and leave its place to it; the pid of that one, None if it does not start.
+
+        Raises ServerError, and for options that the running one was not started with: its successor has the same.
+        """
+        with running:
+            words = running.command()
+            if words and words != self._command():
+                raise ServerError(
+                    f"{self.name} (pid {running.pid}) was started as: {shlex.join(words)}\n"
+                    f"reload does not change that: use restart, which refuses requests for a moment"
+                )
+            changed = running.changed()
+            self._signal(running, signal.SIGUSR2)
+            if not wait_until(lambda: running.changed() != changed or running.wait(0), PATIENCE + CLEAN_UP_SECONDS):
+                raise ServerError(f"{self.name} (pid {running.pid}) does not say whether it has a successor")
+            successor = self.find()
+            if successor is None:
+                raise ServerError(f"{self.name} (pid {running.pid}) has ended")
+            with successor:
+                return successor.pid if successor.pid != running.pid else None
+
     def url(self, running: Running) -> str:
         """Where it answers."""
         settings = self._settings_of(running)
         host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
         return f"{settings.scheme}://{host}:{settings.bind_port}"
+
+    def _command(self) -> list[str]:
+        """The words that a start would run."""
+        place = self._place
+        # -P: a file in the current directory must not pass for one of our modules.
+        words = [sys.executable, "-P", "-m", f"glance.cli.{self.name.removeprefix('glance-')}"]
+        words += ["--verbose"] if place.verbose else []
+        words += ["--debug"] if place.debug else []
+        words += ["--log-dir", str(_absolute(place.log_dir))] if place.log_dir else []
+        words += ["--config-file", str(place.config)] if place.config else ["--data-dir", str(place.data)]
+        return words
 
     def _signal(self, running: Running, number: signal.Signals) -> None:
         try:

@@ -76,6 +76,7 @@ class Service:
     environ: dict[str, Any] = field(default_factory=dict)  # added to every request's environ
     draining: bool = False  # no request after the running one
     crowded: bool = False  # somebody waits to be accepted: no connection is kept
+    succeeded: bool = False  # so it is when another process serves, but each connection gets one more answer
     tls: Tls | None = None
     least_rate: int = 0  # bytes per second that a client must send or take; 0: any
     observe: Callable[[Exchange], None] = lambda exchange: None
@@ -83,7 +84,7 @@ class Service:
     @property
     def is_ending(self) -> bool:
         """Whether connections are closed after the request at hand."""
-        return self.draining or self.crowded
+        return self.draining or self.crowded or self.succeeded
 
 
 class Connection:

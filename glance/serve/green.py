@@ -20,6 +20,7 @@ from eventlet import hubs
 from eventlet.greenio import GreenSocket
 
 from glance.serve.connection import Connection, Exchange, Service
+from glance.serve.succession import Legacy, Lifecycle, Succession
 from glance.serve.threads import Threads
 from glance.serve.tls import Tls
 from glance.serve.workers import supervise
@@ -35,6 +36,7 @@ DESCRIPTORS = 4  # that one connection may need: itself, a file, one to the regi
 NATIVE_THREADS = max(8, 4 * (os.cpu_count() or 1))
 LAST_WORDS = 5  # seconds that broken-off requests get to clean up
 TICK = 0.05  # seconds between two looks while draining
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +67,17 @@ def patch() -> None:
     eventlet.monkey_patch(os=False)
 
 
-def listen(host: str, port: int, *, backlog: int) -> socket.socket:
-    """A listening socket. Raises OSError, also when the port is another's.
+def listen(host: str, port: int, *, backlog: int, legacy: Legacy | None = None) -> socket.socket:
+    """A listening socket, the predecessor's if it has one there. Raises OSError, also when the port is another's.
 
     Not eventlet.listen(): that sets SO_REUSEPORT, with which a second daemon would share the port in silence.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
+    if legacy is not None and (inherited := legacy.take(address)) is not None:
+        inherited.listen(backlog)
+        return inherited
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -96,22 +101,36 @@ def run(
     side: Side | None = None,
     on_ready: Callable[[], None] = lambda: None,
     on_start: Callable[[Threads], None] | None = None,
+    lifecycle: Lifecycle | None = None,
 ) -> None:
     """Serve until a signal says otherwise; `on_ready` is called once connections are accepted, `on_start` in each
     process that accepts them, with its native threads; `observe` after each exchange.
 
     SIGTERM, SIGINT: stop accepting, let running requests finish for `grace` seconds, then break them off.
-    SIGHUP: the same without the limit. With `workers`, that many processes are forked and replaced when they
-    die; they end when this one does, however it dies.
+    SIGHUP: the same without the limit. SIGUSR2: start a successor, and when it serves, leave all new connections to
+    it and answer one last request on each of ours. With `workers`, that many processes are forked and replaced when
+    they die; they end when this one does, however it dies.
     """
+    lifecycle = lifecycle or Lifecycle()
+    succession = Succession([sock, side.sock] if side else [sock], lifecycle)
 
     def server() -> Server:
-        return Server(app, sock, grace, limits=limits, tls=tls, observe=observe, side=side, on_start=on_start)
+        return Server(
+            app,
+            sock,
+            grace,
+            limits=limits,
+            tls=tls,
+            observe=observe,
+            side=side,
+            on_start=on_start,
+            lifecycle=lifecycle,
+        )
 
     if workers:
-        supervise(workers, sock, lambda ready, orphaned: server().run(ready, orphaned), on_ready)
+        supervise(workers, sock, lambda ready, orphaned: server().run(ready, orphaned), on_ready, succession)
     else:
-        server().run(on_ready, None)
+        server().run(on_ready, None, succession)
 
 
 def _connections() -> int:
@@ -134,7 +153,10 @@ class Server:
         observe: Callable[[Exchange], None] = lambda exchange: None,
         side: Side | None = None,
         on_start: Callable[[Threads], None] | None = None,
+        lifecycle: Lifecycle,
     ) -> None:
+        self._lifecycle = lifecycle
+        self._succession: Succession | None = None
         self._side = side
         self._limits = limits
         self._on_start = on_start
@@ -154,23 +176,27 @@ class Server:
         self._deadline: float | None = None  # monotonic; None: no end in sight
         self._stopping = eventlet.Event()
 
-    def run(self, on_ready: Callable[[], None], orphaned: int | None) -> None:
-        """Serve and drain. `orphaned`: a descriptor whose end of file means that the parent is gone."""
+    def run(self, on_ready: Callable[[], None], orphaned: int | None, succession: Succession | None = None) -> None:
+        """Serve and drain. `orphaned`: a descriptor whose end of file means that the parent is gone. Without a
+        `succession` it is the parent who starts successors."""
+        self._succession = succession
         if orphaned is not None:
             hubs.use_hub()  # one of our own: a hub from before the fork would share its epoll with all workers
             eventlet.spawn_n(self._watch_parent, orphaned)
         self._threads.waker  # noqa: B018 - made now, while there are descriptors to be had
         eventlet.spawn_n(self._watch_signals)
-        acceptor = eventlet.spawn(self._accept)
+        acceptors = [eventlet.spawn(self._accept)]
         if self._side is not None:
-            eventlet.spawn_n(self._accept_aside, self._side)
+            acceptors.append(eventlet.spawn(self._accept_aside, self._side))
         eventlet.sleep(0)
         if self._on_start is not None:
             self._on_start(self._threads)
         on_ready()
         self._stopping.wait()
-        acceptor.kill()
+        for acceptor in acceptors:
+            acceptor.kill()  # now: a successor is to have who comes next
         self._sock.close()
+        eventlet.sleep(0)  # who was accepted last is among our connections from here on
         self._drain()
 
     def _accept(self) -> None:
@@ -199,7 +225,7 @@ class Server:
             with slots:
                 connection.run()
 
-        while not self._stopping.ready():
+        while True:
             hubs.trampoline(sock, read=True)
             with suppress(OSError):  # another worker was faster, or the client is gone
                 accepted, address = sock.accept()
@@ -235,12 +261,38 @@ class Server:
         """Signals wake the hub through a pipe: a handler alone would wait until something else does."""
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         while True:
             hubs.trampoline(reader, read=True)
             for caught in os.read(reader, 64):
-                self._stop(None if caught == signal.SIGHUP else self._grace)
+                if caught == signal.SIGUSR2:
+                    self._hand_over()
+                else:
+                    self._stop(None if caught == signal.SIGHUP else self._grace)
+
+    def _hand_over(self) -> None:
+        if self._stopping.ready():
+            return
+        if self._succession is None:
+            self._leave()
+        elif not self._succession.under_way:
+            self._succession.begin()
+            eventlet.spawn_n(self._await_successor, self._succession)
+
+    def _await_successor(self, succession: Succession) -> None:
+        while succession.under_way:
+            if succession.look():
+                self._leave()
+            eventlet.sleep(TICK)
+
+    def _leave(self) -> None:
+        """A successor serves. A client that keeps its connection may be sending at this very moment, so each gets
+        one more answer, which says that the connection ends."""
+        self._service.succeeded = True
+        self._lifecycle.leave()
+        self._stopping.send()
 
     def _watch_parent(self, descriptor: int) -> None:
         hubs.trampoline(descriptor, read=True)
@@ -253,14 +305,16 @@ class Server:
             self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
         self._service.draining = True
         if not self._stopping.ready():
+            if self._succession is not None:
+                self._succession.abandon()
+                self._lifecycle.stops()
             self._stopping.send()
 
     def _drain(self) -> None:
         LOG.info("finishing %d connections", len(self._connections))
-        for connection in list(self._connections):
-            with suppress(OSError):  # gone already
-                connection.end_if_idle()
         while self._connections and (self._deadline is None or time.monotonic() < self._deadline):
+            if self._service.draining:
+                self._end_idle()
             eventlet.sleep(TICK)
         for running in list(self._connections.values()):
             eventlet.kill(running)
@@ -268,3 +322,8 @@ class Server:
         while self._connections and time.monotonic() < last:
             eventlet.sleep(TICK)
         sys.stdout.flush()
+
+    def _end_idle(self) -> None:
+        for connection in list(self._connections):
+            with suppress(OSError):  # gone already
+                connection.end_if_idle()

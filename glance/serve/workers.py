@@ -8,23 +8,30 @@ import socket
 import time
 from collections.abc import Callable
 
+from glance.serve.succession import Succession
+
 LOG = logging.getLogger("glance.serve")
 
-ALL_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+ALL_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+TICK = 0.05  # seconds between two looks at a successor
 RESPAWN_PAUSE = 1.0  # seconds before a worker that died young is replaced
 
 Serve = Callable[[Callable[[], None], int], None]  # (on_ready, orphaned): see green.Server.run
 
 
-def supervise(count: int, sock: socket.socket, serve: Serve, on_ready: Callable[[], None]) -> None:
-    """Keep `count` workers serving `sock` until SIGTERM, SIGINT or SIGHUP, which all of them are sent."""
-    Supervisor(sock, serve).run(count, on_ready)
+def supervise(
+    count: int, sock: socket.socket, serve: Serve, on_ready: Callable[[], None], succession: Succession
+) -> None:
+    """Keep `count` workers serving `sock` until SIGTERM, SIGINT or SIGHUP, which all of them are sent, or until a
+    successor serves, which they are told by SIGUSR2."""
+    Supervisor(sock, serve, succession).run(count, on_ready)
 
 
 class Supervisor:
-    def __init__(self, sock: socket.socket, serve: Serve) -> None:
+    def __init__(self, sock: socket.socket, serve: Serve, succession: Succession) -> None:
         self._sock = sock
         self._serve = serve
+        self._succession = succession
         self._started: dict[int, float] = {}  # pid → monotonic time of its start
         self._alive_reader, self._alive_writer = os.pipe2(os.O_CLOEXEC)  # closed by the kernel when we die
 
@@ -39,9 +46,30 @@ class Supervisor:
                 raise OSError("the workers do not start")
         os.close(reader)
         on_ready()
-        while (number := signal.sigwait(ALL_SIGNALS)) == signal.SIGCHLD:
-            self._replace_dead()
-        self._end(number)
+        self._end(self._watch())
+
+    def _watch(self) -> int:
+        """Keep the workers alive, until the signal that ends them."""
+        while True:
+            number = self._next_signal()
+            if number == signal.SIGCHLD:
+                self._replace_dead()
+            elif number == signal.SIGUSR2:
+                self._succession.begin()
+            elif number is not None:
+                self._succession.abandon()
+                self._succession.lifecycle.stops()
+                return number
+            elif self._succession.look():
+                self._succession.lifecycle.leave()
+                return signal.SIGUSR2
+
+    def _next_signal(self) -> int | None:
+        """None: there was none for a moment, and a successor is under way."""
+        if not self._succession.under_way:
+            return signal.sigwait(ALL_SIGNALS)
+        found = signal.sigtimedwait(ALL_SIGNALS, TICK)
+        return found.si_signo if found else None
 
     def _fork(self, ready: int | None = None) -> None:
         """Start a worker, which writes a byte to `ready` when it accepts connections."""
@@ -58,7 +86,7 @@ class Supervisor:
         status = 1
         try:
             os.close(self._alive_writer)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))  # the others when they can be answered
             self._serve(on_ready, self._alive_reader)
             status = 0
         except BaseException:
