@@ -122,7 +122,7 @@ def on(status: Status, deed: Callable[[], object]) -> Callable[[object], None]:
 
 
 def failing(error: BaseException) -> Callable[..., None]:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail
