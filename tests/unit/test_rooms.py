@@ -50,7 +50,7 @@ ROOMS = {
     "glance.cli.fsck": ("cli config core server", ""),
     "glance.cli.verify": ("cli core server", ""),
     "glance.cli.usage": ("cli core server", ""),
-    "glance.cli.scrubber": ("cli config core server", ""),
+    "glance.cli.scrubber": ("cli config core server version", ""),
     # These reach the registry's database, which nobody but the registry does otherwise.
     "glance.cli.db": ("cli core registry.db", ""),
     "glance.cli.purge": ("cli registry.db", ""),
