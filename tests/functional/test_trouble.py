@@ -79,7 +79,7 @@ def test_a_client_that_goes_leaves_nothing(running: Installation, sent: int, end
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_for(lambda: newest(running)["status"] == "killed")
     assert stored(running) == before
-    assert open_files_below(running.pid("glance-api"), running.folder / "images") == []
+    wait_for(lambda: open_files_below(running.pid("glance-api"), running.folder / "images") == [])
 
 
 @pytest.mark.parametrize(

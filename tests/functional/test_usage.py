@@ -62,7 +62,7 @@ def test_table(filled):
     ]  # fmt: skip
     assert lines[1].endswith(" 1.0 TiB")
     assert lines[2].endswith(" 5 bytes")
-    assert lines[-1] == "Not active: 1 queued"
+    assert lines[-1] == "Not active: 1 queued (3 bytes)"
 
 
 def test_more_than_a_page(installation):
