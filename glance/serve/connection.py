@@ -13,7 +13,7 @@ import eventlet
 
 from glance.serve import head as heads
 from glance.serve.input import Input
-from glance.serve.output import ClientGoneError, Output
+from glance.serve.output import Blocking, ClientGoneError, Output, call_here
 from glance.serve.pace import Pace
 from glance.serve.tls import Tls
 
@@ -80,6 +80,7 @@ class Service:
     tls: Tls | None = None
     least_rate: int = 0  # bytes per second that a client must send or take; 0: any
     observe: Callable[[Exchange], None] = lambda exchange: None
+    blocking: Blocking = call_here  # calls what may wait for the disk, where that holds up nobody
 
     @property
     def is_ending(self) -> bool:
@@ -251,7 +252,7 @@ class Connection:
                 result = self._service.app(self._environ(head, body), output.start_response)
                 plain = self._service.tls is None  # the kernel cannot encrypt for us
                 if plain and isinstance(result, FileWrapper) and result.is_real and output.has_length:
-                    output.send_file(result.file)
+                    output.send_file(result.file, self._service.blocking)
                 else:
                     if isinstance(result, list | tuple):
                         output.length_if_unknown(sum(map(len, result)))

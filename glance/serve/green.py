@@ -169,6 +169,7 @@ class Server:
             tls=tls,
             least_rate=limits.least_rate,
             observe=observe,
+            blocking=self._threads.call,
         )
         self._slots = eventlet.semaphore.Semaphore(_connections())
         self._connections: dict[Connection, Any] = {}

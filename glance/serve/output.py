@@ -23,7 +23,12 @@ STEP = 1024 * 1024  # bytes sent before others get their turn
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # PEP 3333: bytes, shown as Latin-1
 
+Blocking: TypeAlias = Callable[..., int]
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
+
+
+def call_here(work: Callable[..., int], /, *arguments: object) -> int:
+    return work(*arguments)
 
 
 class ClientGoneError(Exception):
@@ -116,8 +121,10 @@ class Output:
             self._send(b"0\r\n\r\n")
         self._check_length()
 
-    def send_file(self, file: BinaryIO) -> None:
-        """Send the file from where it stands, by the kernel, in as many bytes as Content-Length says."""
+    def send_file(self, file: BinaryIO, blocking: Blocking = call_here) -> None:
+        """Send the file from where it stands, by the kernel, in as many bytes as Content-Length says.
+
+        What is in memory is sent at once; for what is still on the disk, sendfile is called by `blocking`."""
         if not self._length or self._bodiless:
             self.finish()
             return
@@ -125,7 +132,7 @@ class Output:
         offset = file.tell()
         since = 0
         while self.sent < self._length:
-            count = self._sendfile(file.fileno(), offset, min(self._length - self.sent, STEP))
+            count = self._sendfile(file.fileno(), offset, min(self._length - self.sent, STEP), blocking)
             if count == 0:
                 break  # the file is shorter than it was
             offset += count
@@ -187,18 +194,30 @@ class Output:
         except OSError as error:
             raise ClientGoneError(str(error)) from error
 
-    def _sendfile(self, descriptor: int, offset: int, count: int) -> int:
-        before = time.monotonic()
+    def _sendfile(self, descriptor: int, offset: int, count: int, blocking: Blocking) -> int:
+        waited = 0.0  # for the client
         while True:
+            call = call_here if _in_memory(descriptor, offset + count - 1) else blocking
             try:
-                sent = os.sendfile(self._sock.fileno(), descriptor, offset, count)
-                self._pace.note(time.monotonic() - before, sent)
+                sent = call(os.sendfile, self._sock.fileno(), descriptor, offset, count)
+                self._pace.note(waited, sent)
                 return sent
             except BlockingIOError:
                 pass
             except OSError as error:
                 raise ClientGoneError(str(error)) from error
+            before = time.monotonic()
             try:
                 hubs.trampoline(self._sock, write=True, timeout=STALL_TIMEOUT, timeout_exc=TimeoutError)
             except OSError as error:
                 raise ClientGoneError(str(error)) from error
+            waited += time.monotonic() - before
+
+
+def _in_memory(descriptor: int, offset: int) -> bool:
+    """Whether this byte of a file, and so most likely what is read before it, needs no disk. False where the file
+    system does not tell."""
+    try:
+        return os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
