@@ -4,11 +4,12 @@
 import secrets
 import shutil
 import subprocess
+import time
 
 import psycopg2
 
 from tests.functional.debian import program
-from tests.servers.processes import Processes, free_port
+from tests.servers.processes import START_TIMEOUT, Processes, free_port
 from tests.servers.unprivileged import own_folder, unprivileged
 
 # Tests need no data after a power cut. Sorting is that of no machine: ours must not depend on it.
@@ -43,6 +44,19 @@ class Postgresql:
         place = ("-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), "-k", "")
         self._processes.start("postgresql", *unprivileged(), self._server, *place, *settings)
         self._processes.await_port(self.port)
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._lets_in():
+            self._processes.check()
+            assert time.monotonic() < deadline, f"it lets nobody in\n{self.logs()}"
+            time.sleep(0.05)
+
+    def _lets_in(self) -> bool:
+        """It listens before it does, to say that it is starting up."""
+        try:
+            psycopg2.connect(self._url("postgres")).close()
+        except psycopg2.OperationalError:
+            return False
+        return True
 
     def stop(self) -> None:
         """End it; open connections are cut."""
