@@ -14,7 +14,7 @@ from tests.functional.daemons import Installation
 pytestmark = pytest.mark.functional
 
 PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text("utf-8")
-PROGRAMS = ("glance", "glance-upload", "glance-control", "glance-manage", "glance-api")
+PROGRAMS = ("glance", "glance-upload", "glance-control", "glance-manage", "glance-scrubber", "glance-api")
 BLOCKS = {
     "positional arguments": "argument",
     "commands": "command",
