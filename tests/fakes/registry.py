@@ -96,7 +96,7 @@ class MemoryRegistry:
         holder: str | None = None,
     ) -> Image:
         with self._lock:
-            if change.status is Status.DELETED:
+            if change.status in (Status.DELETED, Status.PENDING_DELETE):
                 raise Invalid("an image is removed, not updated to be deleted")
             image = self._changeable(ctx, image_id)
             if change.visibility is Visibility.PUBLIC:
