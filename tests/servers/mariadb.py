@@ -46,7 +46,10 @@ class Mariadb:
             "--skip-test-db",
             "--auth-root-authentication-method=normal",
         )
-        subprocess.run([*unprivileged(), *made], check=True, cwd=self._folder, capture_output=True)
+        done = subprocess.run(
+            [*unprivileged(), *made], check=False, cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert done.returncode == 0, done.stdout.decode()
         users = self._folder / "users.sql"
         users.write_text(
             f"CREATE OR REPLACE USER {self.user}@127.0.0.1 IDENTIFIED BY '{self.password}';\n"
