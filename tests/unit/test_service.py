@@ -148,6 +148,7 @@ def test_an_upload_is_recorded_as_it_came(service, store, queued, data):
         os_hash_algo="sha256",
         os_hash_value=hashlib.sha256(data).hexdigest(),
         locations=("memory://1",),
+        charged=len(data),
     )
     assert store.objects == {"1": data}
 
