@@ -145,6 +145,10 @@ class ApiConfig(DaemonConfig):
         "Digest computed of every image beside md5.",
         choices=("sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s"),
     )
+    rate_limit: int = _option(
+        0, "Requests per second that one address may make to one process, on the average; 0: any number.", most=10**6
+    )
+    rate_burst: int = _option(20, "Requests that it may make at once, with rate_limit.", least=1, most=10**6)
     image_size_cap: int = _option(2**40, "Most bytes of one image (1 TiB).", least=1)
     transfer_lease: int = _option(
         60,
