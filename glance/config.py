@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from paste.deploy import loadwsgi
@@ -29,7 +30,8 @@ PASTE_KEYS = frozenset({"here", "__file__"})  # put among the defaults by PasteD
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
-_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NUMBER = re.compile(r"([0-9]{1,18})([A-Z]*)", re.ASCII)
+_BYTES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 _REFERENCE = re.compile(r"%\((\w+)\)s")
 
 
@@ -38,9 +40,16 @@ class ConfigError(Exception):
 
 
 def _option(
-    default: Any, text: str, *, least: int = 0, most: int | None = None, choices: tuple[str, ...] = ()
+    default: Any,
+    text: str,
+    *,
+    least: int = 0,
+    most: int | None = None,
+    choices: tuple[str, ...] = (),
+    units: Mapping[str, int] = MappingProxyType({}),
 ) -> Any:
-    return field(default=default, metadata={"help": text, "least": least, "most": most, "choices": choices})
+    limits = {"least": least, "most": most, "choices": choices, "units": units}
+    return field(default=default, metadata={"help": text, **limits})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +145,10 @@ class ApiConfig(DaemonConfig):
         "Digest computed of every image beside md5.",
         choices=("sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s"),
     )
+    rate_limit: int = _option(
+        0, "Requests per second that one address may make to one process, on the average; 0: any number.", most=10**6
+    )
+    rate_burst: int = _option(20, "Requests that it may make at once, with rate_limit.", least=1, most=10**6)
     image_size_cap: int = _option(2**40, "Most bytes of one image (1 TiB).", least=1)
     transfer_lease: int = _option(
         60,
@@ -239,6 +252,16 @@ class RegistryConfig(DaemonConfig):
         "Take an image that is shared with a tenant for accepted: it stands in his lists unasked, as before 2013.",
     )
     sql_idle_timeout: int = _option(3600, "Seconds after which an idle database connection is renewed.", least=1)
+    user_storage_quota: int = _option(
+        0,
+        "Most bytes of all images of one tenant, such as 500GB. Units are B, KB (1024 bytes), MB, GB and TB. "
+        "0: any number.",
+        most=2**62,
+        units=_BYTES,
+    )
+    image_count_quota: int = _option(
+        0, "Most images of one tenant that are not deleted; 0: any number.", most=2**31 - 1
+    )
 
 
 def policy_of(config: DaemonConfig) -> Policy:
@@ -396,10 +419,14 @@ def _typed(item: Any, text: str) -> Any:
             return text.lower() in _TRUE
         raise ConfigError(f"{item.name} must be True or False, not {text!r}")
     if item.type is int:
-        least, most = item.metadata["least"], item.metadata["most"]
-        if _DIGITS.fullmatch(text) and least <= int(text) and (most is None or int(text) <= most):
-            return int(text)
+        least, most, units = (item.metadata[key] for key in ("least", "most", "units"))
+        found = _NUMBER.fullmatch(text)
+        if found and (unit := {"": 1, **units}.get(found[2])):
+            number = int(found[1]) * unit
+            if least <= number and (most is None or number <= most):
+                return number
         limits = f"from {least} to {most}" if most is not None else f"of {least} or more"
+        limits += f", with one of the units {', '.join(units)}, or none" if units else ""
         raise ConfigError(f"{item.name} must be a whole number {limits}, not {text!r}")
     choices = item.metadata["choices"]
     if choices and text not in choices:

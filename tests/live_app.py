@@ -24,6 +24,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--least-rate", type=int, default=0)
     parser.add_argument("--per-address", type=int, default=0)
+    parser.add_argument("--rate", type=int, default=0)
+    parser.add_argument("--burst", type=int, default=1)
     parser.add_argument("--tls", metavar="CERT[,CA]")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=r"(?s).*Eventlet is deprecated")
@@ -47,7 +49,12 @@ def main() -> None:
             sock,
             workers=options.workers,
             grace=options.grace,
-            limits=green.Limits(connections_per_address=options.per_address, least_rate=options.least_rate),
+            limits=green.Limits(
+                connections_per_address=options.per_address,
+                least_rate=options.least_rate,
+                rate=options.rate,
+                burst=options.burst,
+            ),
             tls=Tls(cert, ca=ca) if cert else None,
             on_ready=lambda: print(port, flush=True),
         )

@@ -120,7 +120,10 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
                 workers=settings.workers,
                 grace=settings.graceful_shutdown_timeout,
                 limits=green.Limits(
-                    connections_per_address=settings.connections_per_address, least_rate=settings.least_rate
+                    connections_per_address=settings.connections_per_address,
+                    least_rate=settings.least_rate,
+                    rate=settings.rate_limit if isinstance(settings, config.ApiConfig) else 0,
+                    burst=settings.rate_burst if isinstance(settings, config.ApiConfig) else 1,
                 ),
                 tls=tls,
                 observe=metrics.observe if metrics else lambda exchange: None,

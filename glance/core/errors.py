@@ -136,6 +136,12 @@ class TooMany(TooLarge):
     reason = "too-many"
 
 
+class OverQuota(TooLarge):
+    """More bytes, or more images, than their tenant may have."""
+
+    reason = "over-quota"
+
+
 class StoreFull(TooLarge):
     """The store has no room left: disk full, or quota of the server's own account."""
 

@@ -91,6 +91,7 @@ class Image:
     properties: Mapping[str, str] = field(default_factory=dict)
     copy_from: str | None = None  # the URL that the bytes of a queued image will be copied from
     failure: str | None = None  # why the bytes did not come
+    charged: int | None = None  # bytes in stores of ours, or on their way there, that count against a quota
 
     @property
     def is_public(self) -> bool:
@@ -131,6 +132,7 @@ class ImageChange:
     dropped: frozenset[str] | Unset = UNSET
     copy_from: str | Unset | None = UNSET
     failure: str | Unset | None = UNSET
+    charged: int | Unset | None = UNSET
     holder: str | Unset | None = UNSET
     lease: int | Unset | None = UNSET
 

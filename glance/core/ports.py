@@ -177,7 +177,7 @@ class Registry(Protocol):
         nobody works on its bytes within so many seconds. Who is no admin owns it. It is given what it lacks of id,
         number and created_at.
 
-        Raises Duplicate when the id or number is taken, also by a deleted image; NotAllowed, Invalid."""
+        Raises Duplicate when the id or number is taken, also by a deleted image; NotAllowed, Invalid, OverQuota."""
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         """With `deleted`, an image is found that is deleted, too. Raises NotFound."""
@@ -194,9 +194,12 @@ class Registry(Protocol):
         holder: str | None = None,
     ) -> Image:
         """Change the image and return it. With `expect`, only if it has that status at the moment of the
-        change, so that of two racing callers one wins; with `holder`, only if he holds it still.
+        change, so that of two racing callers one wins; with `holder`, only if he holds it still. To charge for more
+        bytes than before is possible within the quota of the image's owner only; when there is none, an image is
+        charged for once it is active.
 
-        Raises NotFound, NotAllowed, WrongState; TooMany, Invalid for properties that are too many or too long."""
+        Raises NotFound, NotAllowed, WrongState; OverQuota; TooMany, Invalid for properties that are too many or too
+        long."""
 
     def remove(self, ctx: Context, image_id: str, *, lease: int = CLEANING, delay: int | None = None) -> Image:
         """Delete the image and return it, so that the bytes at its locations can be removed: it has none when
@@ -209,9 +212,9 @@ class Registry(Protocol):
         Raises NotFound, NotAllowed, Protected."""
 
     def release(self, ctx: Context, image_id: str, *, holder: str | None = None) -> None:
-        """No bytes of this image are left that nobody needs: forget its locations, if it is not active, and
-        who held it. Does nothing when that is not `holder`. It may be deleted; if it was `pending_delete`, it is
-        `deleted` from now on. For admins.
+        """No bytes of this image are left that nobody needs: forget its locations and what it is charged for, if it
+        is not active, and who held it. Does nothing when that is not `holder`. It may be deleted; if it was
+        `pending_delete`, it is `deleted` from now on. For admins.
 
         Raises NotFound, NotAllowed."""
 

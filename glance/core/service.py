@@ -70,7 +70,7 @@ class ImageService:
 
     def reserve(self, ctx: Context, draft: Image, *, at_once: bool = False) -> Image:
         """Make the record of an image whose bytes come later; or `at_once`, by upload() in the same request. Then it
-        does not stay queued if they do not. Raises Duplicate, Invalid, AnnouncedTooLarge."""
+        does not stay queued if they do not. Raises Duplicate, Invalid, AnnouncedTooLarge, OverQuota."""
         self.transfers.check(draft.size)
         queued = replace(draft, status=Status.QUEUED, locations=())
         return self._registry.add(ctx, queued, lease=self.transfers.lease if at_once else None)
@@ -94,7 +94,7 @@ class ImageService:
         """Take the bytes of a queued image: queued → saving → active, or → `on_failure` when they do not come.
 
         Of two racing uploads one gets WrongState. `size` and `checksum` (md5) are promises that are checked;
-        `change` is applied with the first step. Raises DeletedMeanwhile when the image is gone at the end.
+        `change` is applied with the first step. Raises OverQuota; DeletedMeanwhile when the image is gone at the end.
         """
         try:
             self.transfers.check(size)
@@ -114,11 +114,11 @@ class ImageService:
     def copy_from(self, ctx: Context, draft: Image, url: str, *, store: str | None = None) -> Image:
         """Make the record of an image whose bytes are fetched from a URL in the background.
 
-        Raises NotAllowed, Invalid, UnknownStore, StoreReadOnly, Duplicate."""
+        Raises NotAllowed, Invalid, UnknownStore, StoreReadOnly, Duplicate, OverQuota."""
         draft = replace(draft, id=draft.id or str(uuid.uuid4()))
         size, location = self._plan_copy(ctx, draft, url, store)
         image = self._registry.add(
-            ctx, replace(draft, status=Status.QUEUED, size=size, copy_from=url, locations=(location,))
+            ctx, replace(draft, status=Status.QUEUED, size=size, copy_from=url, locations=(location,), charged=size)
         )
         self._wake()
         return image
@@ -128,7 +128,8 @@ class ImageService:
     ) -> Image:
         """Have the bytes of a queued image fetched from a URL, as copy_from() does. Raises WrongState, too."""
         size, location = self._plan_copy(ctx, image, url, store)
-        change = replace(change or ImageChange(), size=size, copy_from=url, locations=(location,), lease=0)
+        wanted = ImageChange() if change is None else change
+        change = replace(wanted, size=size, copy_from=url, locations=(location,), charged=size, lease=0)
         image = self._registry.update(ctx, image.id, change, expect=Status.QUEUED)
         self._wake()
         return image

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 
+from glance.core.allowance import Allowance
 from glance.core.context import Context
 from glance.core.errors import (
     AnnouncedTooLarge,
@@ -21,6 +22,7 @@ from glance.core.errors import (
     GlanceError,
     Invalid,
     NotFound,
+    OverQuota,
     RegistryDown,
     WrongState,
 )
@@ -131,15 +133,25 @@ class Transfers:
         checksum: str | None = None,
     ) -> Image:
         """Have the bytes of a queued image kept, and the record say so. Raises WrongState when it is not queued,
-        DeletedMeanwhile when it is gone at the end, and what reading and keeping the bytes raises."""
+        OverQuota, DeletedMeanwhile when it is gone at the end, and what reading and keeping the bytes raises."""
         ours = _ourselves(ctx)
         claim = replace(
-            change, status=Status.SAVING, locations=(transfer.location,), holder=transfer.holder, lease=self.lease
+            change,
+            status=Status.SAVING,
+            locations=(transfer.location,),
+            charged=size or 0,
+            holder=transfer.holder,
+            lease=self.lease,
         )
-        image = self._insist(lambda again: self._claim(ctx, transfer, claim, again))
+        try:
+            image = self._insist(lambda again: self._claim(ctx, transfer, claim, again))
+        except OverQuota as error:
+            self.fail(ctx, transfer, error, body.threads, expect=Status.QUEUED)
+            raise
         try:
             with kept(self._registry, ours, image, transfer.holder, self.lease) as lease:
-                done = self._receive(transfer, lease.bound(body), size, checksum)
+                source = self._allowed(ours, transfer, image.charged, lease.bound(body))
+                done = self._receive(transfer, source, size, checksum)
                 return self._insist(lambda _: self._finish(ours, transfer, done))
         except BaseException as error:  # also the end of a greenlet: the image must not stay `saving`
             self.fail(ctx, transfer, error, body.threads)
@@ -172,6 +184,18 @@ class Transfers:
             renewal = ImageChange(lease=self.lease)
             return self._registry.update(_ourselves(ctx), name, renewal, expect=Status.SAVING, holder=transfer.holder)
 
+    def _allowed(self, ctx: Context, transfer: Transfer, charged: int | None, body: Source) -> Source:
+        """The same bytes, each within the quota of whose image it is; None: there is no quota."""
+        if charged is None:
+            return body
+
+        def charge(total: int) -> None:
+            more = ImageChange(charged=total)
+            name, holder = transfer.image.id, transfer.holder
+            self._insist(lambda _: self._registry.update(ctx, name, more, expect=Status.SAVING, holder=holder))
+
+        return Allowance(body, charged, charge)
+
     def _receive(self, transfer: Transfer, body: Source, size: int | None, checksum: str | None) -> ImageChange:
         """Have the store keep the bytes; what the record is to say then."""
         meter = Meter(
@@ -195,6 +219,7 @@ class Transfers:
             locations=(location,),
             copy_from=None,
             failure=None,
+            charged=meter.count,
             holder=None,
             lease=None,
         )
@@ -229,9 +254,10 @@ class Transfers:
         )
         theirs = isinstance(error, Duplicate)  # the bytes at our location are another's: nothing is to be removed
         if theirs:
-            change = replace(change, locations=(), lease=None)
+            change = replace(change, locations=(), charged=None, lease=None)
+        holder = transfer.holder if transfer.claimed or expect is Status.SAVING else None
         try:
-            image = self._registry.update(ours, image.id, change, expect=expect, holder=transfer.holder)
+            image = self._registry.update(ours, image.id, change, expect=expect, holder=holder)
             if not theirs:
                 self.discard(ctx, image, threads)
         except (NotFound, WrongState):

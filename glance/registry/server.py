@@ -8,6 +8,7 @@ from glance.core.ports import Registry
 from glance.registry.classic import Images
 from glance.registry.db.engine import connect
 from glance.registry.db.migrate import prepare
+from glance.registry.db.quota import Quota
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.handlers import Records
 from glance.wsgi.faults import Faults
@@ -38,4 +39,5 @@ def build(config: RegistryConfig, *, registry: Registry | None = None) -> "WSGIA
 def _sql_registry(config: RegistryConfig) -> SqlRegistry:
     engine = connect(config.sql_connection, config.sql_idle_timeout)
     prepare(engine)
-    return SqlRegistry(engine, policy=policy_of(config), accept_members=config.accept_members)
+    quota = Quota(bytes=config.user_storage_quota, images=config.image_count_quota)
+    return SqlRegistry(engine, policy=policy_of(config), accept_members=config.accept_members, quota=quota)

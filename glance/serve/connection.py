@@ -2,6 +2,7 @@
 """One client's connection: requests in, answers out, as PEP 3333 and RFC 9112 have it."""
 
 import logging
+import math
 import socket
 import sys
 import time
@@ -15,6 +16,7 @@ from glance.serve import head as heads
 from glance.serve.input import Input
 from glance.serve.output import Blocking, ClientGoneError, Output, call_here
 from glance.serve.pace import Pace
+from glance.serve.rate import Rate, client_of
 from glance.serve.tls import Tls
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Service:
     succeeded: bool = False  # so it is when another process serves, but each connection gets one more answer
     tls: Tls | None = None
     least_rate: int = 0  # bytes per second that a client must send or take; 0: any
+    rate: Rate | None = None  # of requests of one client
     observe: Callable[[Exchange], None] = lambda exchange: None
     blocking: Blocking = call_here  # calls what may wait for the disk, where that holds up nobody
 
@@ -95,6 +98,7 @@ class Connection:
         self.idle = True
         self._sock = sock
         self.address = str(address[0]) if address else "unix"
+        self.client = client_of(self.address)
         self._local = sock.getsockname()
         self._service = service
         self._buffer = b""  # received
@@ -199,7 +203,8 @@ class Connection:
         body = Input(self, head.length, self._continuer(head, output))
         output.begin(head, lambda: head.keep_alive and not self._service.is_ending and _drainable(body, head))
         try:
-            self._answer(head, body, output)
+            if not self._is_too_fast(output):
+                self._answer(head, body, output)
         except ClientGoneError as gone:
             LOG.debug("%s left: %s", self.address, gone)
             output.broken = True
@@ -273,6 +278,15 @@ class Connection:
                 output.broken = True  # the client notices by the missing end
             else:
                 output.plain("500 Internal Server Error", "the server failed; its log says why")
+
+    def _is_too_fast(self, output: Output) -> bool:
+        """Whether the client asks too often; then he has been told so."""
+        wait = self._service.rate.wait(self.client) if self._service.rate is not None else 0
+        if wait:
+            seconds = math.ceil(wait)
+            text = f"too many requests from your address: try again in {seconds} s"
+            output.plain("429 Too Many Requests", text, ("Retry-After", str(seconds)))
+        return wait > 0
 
     def _refuse(self, output: Output, refused: heads.RefusedError) -> None:
         try:

@@ -20,6 +20,7 @@ from eventlet import hubs
 from eventlet.greenio import GreenSocket
 
 from glance.serve.connection import Connection, Exchange, Service
+from glance.serve.rate import Rate
 from glance.serve.succession import Legacy, Lifecycle, Succession
 from glance.serve.threads import Threads
 from glance.serve.tls import Tls
@@ -45,6 +46,8 @@ class Limits:
 
     connections_per_address: int = 0
     least_rate: int = 0  # bytes per second, on the average, that a client sends of a body or takes of an answer
+    rate: int = 0  # requests per second, on the average
+    burst: int = 1  # requests at once
 
 
 NO_LIMITS = Limits()
@@ -170,10 +173,11 @@ class Server:
             least_rate=limits.least_rate,
             observe=observe,
             blocking=self._threads.call,
+            rate=Rate(limits.rate, limits.burst) if limits.rate else None,
         )
         self._slots = eventlet.semaphore.Semaphore(_connections())
         self._connections: dict[Connection, Any] = {}
-        self._addresses: Counter[str] = Counter()  # of connections
+        self._clients: Counter[str] = Counter()  # of connections
         self._deadline: float | None = None  # monotonic; None: no end in sight
         self._stopping = eventlet.Event()
 
@@ -242,10 +246,10 @@ class Server:
 
     def _serve(self, connection: Connection) -> None:
         self._connections[connection] = eventlet.getcurrent()
-        self._addresses[connection.address] += 1
+        self._clients[connection.client] += 1
         most = self._limits.connections_per_address
         try:
-            if most and self._addresses[connection.address] > most:
+            if most and self._clients[connection.client] > most:
                 connection.refuse(f"more than {most} connections from one address")
             else:
                 connection.run()
@@ -253,9 +257,9 @@ class Server:
             LOG.exception("a connection failed")
         finally:
             del self._connections[connection]
-            self._addresses[connection.address] -= 1
-            if not self._addresses[connection.address]:
-                del self._addresses[connection.address]
+            self._clients[connection.client] -= 1
+            if not self._clients[connection.client]:
+                del self._clients[connection.client]
             self._slots.release()
 
     def _watch_signals(self) -> None:

@@ -143,7 +143,7 @@ class Output:
                 eventlet.sleep(0)
         self._check_length()
 
-    def plain(self, status: str, text: str) -> None:
+    def plain(self, status: str, text: str, *more: tuple[str, str]) -> None:
         """A short answer of the server itself, after which the connection is closed."""
         self.request_id = self.request_id or f"req-{uuid.uuid4()}"
         body = f"{status}\n\n{text}\n".encode()
@@ -151,6 +151,7 @@ class Output:
             ("Content-Type", "text/plain; charset=UTF-8"),
             ("Content-Length", str(len(body))),
             ("X-Openstack-Request-Id", self.request_id),
+            *more,
         ]
         self.status = ""
         self._may_keep = lambda: False

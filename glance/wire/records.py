@@ -168,6 +168,7 @@ _IMAGE: dict[str, Decoder] = {
     "properties": lambda _, value: values.properties(value),
     "copy_from": or_none(line(values.MAX_LOCATION)),
     "failure": or_none(line(values.MAX_TEXT)),
+    "charged": or_none(number(values.MAX_SIZE)),
 }
 _CHANGE: dict[str, Decoder] = {
     "dropped": lambda name, value: frozenset(_names(name, value)),

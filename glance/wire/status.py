@@ -29,6 +29,7 @@ _STATUS: dict[type[GlanceError], int] = {
     errors.TooLarge: 413,
     errors.AnnouncedTooLarge: 413,
     errors.TooMany: 413,
+    errors.OverQuota: 413,
     errors.StoreFull: 413,
     errors.RangeNotSatisfiable: 416,
     errors.StoreDown: 503,

@@ -88,6 +88,35 @@ def test_what_an_older_version_has_kept_is_found_by_this_one(empty):
         registry.add(ADMIN, Image(number=4))
 
 
+def test_images_of_a_version_without_quotas_count_if_their_bytes_are_ours(empty):
+    go(empty, command.upgrade, "0004")
+    images = "INSERT INTO images (number, id, status, size, visibility, min_disk, min_ram, protected, hidden, deleted, created_at) VALUES"
+    no = "0" if empty.dialect.name == "sqlite" else "false"
+    rows = (
+        ("active", "file:///images/1"),
+        ("active", "swift://images/2"),
+        ("active", "http://example.org/3"),
+        ("active", "https://example.org/4"),
+        ("pending_delete", "s3://images/5"),
+        ("saving", "file:///images/6"),
+        ("deleted", None),
+    )
+    with empty.begin() as connection:
+        for number, (status, url) in enumerate(rows, 1):
+            values = (
+                f"({number}, '{number}', '{status}', 10, 'private', 0, 0, {no}, {no}, {no}, '2011-03-04 05:06:07')"
+            )
+            connection.execute(text(f"{images} {values}"))
+            if url is not None:
+                kept = f"({number}, 0, :url, 'active')"
+                into = "INSERT INTO image_locations (image, position, url, status) VALUES"
+                connection.execute(text(f"{into} {kept}"), {"url": url})
+    migrate.prepare(empty)
+    with empty.connect() as connection:
+        charged = connection.execute(text("SELECT charged FROM images ORDER BY number")).scalars().all()
+    assert charged == [10, 10, None, None, 10, None, None]
+
+
 @pytest.mark.parametrize(
     "moment", ["CREATE TABLE image_properties", "CREATE INDEX ix_images_owner_size", "lease_until"]
 )

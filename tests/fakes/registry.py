@@ -12,13 +12,15 @@ from datetime import UTC, datetime, timedelta
 
 from glance.core.access import can_change, can_see, can_share, is_listed, speaks_for
 from glance.core.context import Context
-from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, Protected, TooMany, WrongState
+from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, OverQuota, Protected, TooMany, WrongState
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
 from glance.core.policy import Action, Policy
 from glance.core.ports import CLEANING
 from glance.core.query import MAX_PAGE, Comparison, Filter, Page, Query, position_of
 from glance.core.values import MAX_INT, MAX_MEMBERS, check_properties
+from glance.registry.db.quota import Quota
 
+NO_QUOTA = Quota()
 ORDERED = {
     Comparison.LESS: operator.lt,
     Comparison.LESS_OR_EQUAL: operator.le,
@@ -34,7 +36,10 @@ def now() -> datetime:
 class MemoryRegistry:
     """`images` are by number, deleted ones included; `shares` by number and tenant, `leases` (holder, end) by number."""
 
-    def __init__(self, *, policy: Policy | None = None, accept_members: bool = False) -> None:
+    def __init__(
+        self, *, policy: Policy | None = None, accept_members: bool = False, quota: Quota = NO_QUOTA
+    ) -> None:
+        self._quota = quota
         self.images: dict[int, Image] = {}
         self.shares: dict[tuple[int, str], Member] = {}
         self.leases: dict[int, tuple[str | None, datetime]] = {}
@@ -55,6 +60,10 @@ class MemoryRegistry:
             if number in self.images or image.id in {kept.id for kept in self.images.values()}:
                 raise Duplicate("an image of that identifier exists, or existed")
             created_at = image.created_at or now()
+            owner = image.owner if ctx.is_admin else ctx.tenant
+            if self._quota.images and self._alive(owner) >= self._quota.images:
+                raise OverQuota("too many images for the quota image_count_quota")
+            charged = self._charged(owner, None, image.charged, image.status)
             if image.copy_from is not None:
                 lease = 0
             if lease is not None:
@@ -64,7 +73,8 @@ class MemoryRegistry:
                     image,
                     number=number,
                     id=image.id or str(uuid.uuid4()),
-                    owner=image.owner if ctx.is_admin else ctx.tenant,
+                    owner=owner,
+                    charged=charged,
                     created_at=created_at,
                     updated_at=created_at,
                 )
@@ -110,11 +120,14 @@ class MemoryRegistry:
             if holder not in (None, holds):
                 raise WrongState("another request has taken the image over")
             changed = change.applied_to(image)
+            if "charged" in given:
+                charged = self._charged(image.owner, image, given["charged"], given.get("status"))
+                changed = replace(changed, charged=charged)
             check_properties(changed.properties)
             updated_at = now()
             if updated_at == image.created_at:
                 updated_at += timedelta(microseconds=1)
-            if given.keys() == {"lease"}:
+            if given and not given.keys() - {"lease", "charged"}:
                 updated_at = image.updated_at
             holds = given.get("holder", holds)
             if "lease" in given:
@@ -153,7 +166,8 @@ class MemoryRegistry:
             self.leases.pop(image.number, None)
             if image.status is not Status.ACTIVE:
                 pending = image.status is Status.PENDING_DELETE
-                self._keep(replace(image, locations=(), status=Status.DELETED if pending else image.status))
+                status = Status.DELETED if pending else image.status
+                self._keep(replace(image, locations=(), charged=None, status=status))
 
     def claim_stalled(
         self, ctx: Context, holder: str, *, lease: int, limit: int, pending: bool = False
@@ -229,6 +243,20 @@ class MemoryRegistry:
             image = self._shareable(ctx, image_id)
             if self.shares.pop((image.number, tenant), None) is None:
                 raise NotFound("no member of this image")
+
+    def _alive(self, owner: str | None) -> int:
+        return sum(image.owner == owner and not image.deleted for image in self.images.values())
+
+    def _charged(self, owner: str | None, image: Image | None, charged: int | None, status: object) -> int | None:
+        """What an image is charged for, after a change. Raises OverQuota."""
+        most = self._quota.bytes
+        if charged is None or not (most or status is Status.ACTIVE):
+            return None
+        others = sum(other.charged or 0 for other in self.images.values() if other.owner == owner and other != image)
+        grows = image is None or image.charged is None or charged > image.charged
+        if most and grows and others + charged > most:
+            raise OverQuota(f"the quota user_storage_quota gives {most} bytes: other images use {others}")
+        return charged
 
     def _members(self, ctx: Context, image: Image) -> tuple[Member, ...]:
         members = (member for (number, _), member in sorted(self.shares.items()) if number == image.number)

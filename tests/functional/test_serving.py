@@ -4,6 +4,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from glance.serve import green
-from tests.functional.live import PATIENCE, Live, Wire, post, request, wait_until
+from tests.functional.live import PATIENCE, Answer, Live, Wire, post, request, wait_until
 
 pytestmark = pytest.mark.functional
 
@@ -281,6 +282,36 @@ def test_one_address_has_so_many_connections_and_no_more(start):
         assert first.answer().status == 200
         first.sock.close()
         wait_until(lambda: live.ask(request()).status == 200, "there is room again")
+
+
+def test_who_asks_too_often_is_told_when_to_come_back_and_nobody_else_is(start):
+    live = start("--rate", "1", "--burst", "3")
+    with live.connect() as wire:
+        wire.send(request() * 60)  # in less than a minute
+        answers = [wire.answer()]
+        while answers[-1].status == 200:
+            answers.append(wire.answer())
+    assert len(answers) > 3
+    assert (answers[-1].status, answers[-1].headers["connection"]) == (429, "close")
+    assert answers[-1].headers["retry-after"] == "1"
+    assert b"try again in 1 s" in answers[-1].body
+    with socket.create_connection(("127.0.0.1", live.port), timeout=10, source_address=("127.0.0.2", 0)) as sock:
+        other = Wire(sock)
+        other.send(request())
+        assert other.answer().status == 200
+    wait_until(lambda: live.ask(request()).status == 200, "he is served again")
+
+
+def test_a_body_of_who_asks_too_often_is_not_asked_for(start):
+    live = start("--rate", "1", "--burst", "1")
+    late = post(b"Content-Length: 1000000", b"Expect: 100-continue")
+
+    def ask() -> Answer:
+        with live.connect() as wire:
+            wire.send(late)
+            return wire.answer()
+
+    wait_until(lambda: ask().status == 429, "it is too often")
 
 
 # Workers

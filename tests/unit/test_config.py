@@ -187,6 +187,30 @@ def test_what_is_no_whole_number(text):
         ApiConfig.parse({}, {"bind_port": text})
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("7", 7), ("7B", 7), ("2KB", 2048), ("3MB", 3 * 2**20), (" 500GB ", 500 * 2**30), ("4TB", 2**42)],
+)
+def test_numbers_with_units(text, number):
+    assert RegistryConfig.parse({}, {"user_storage_quota": text}).user_storage_quota == number
+
+
+@pytest.mark.parametrize("text", ["-1", "7 GB", "GB", "7gb", "7PB", "1.5GB", "9999999999999TB", "7GBGB"])
+def test_what_is_no_number_with_a_unit(text):
+    with pytest.raises(ConfigError, match=r"user_storage_quota must be .* units B, KB, MB, GB, TB, or none"):
+        RegistryConfig.parse({}, {"user_storage_quota": text})
+
+
+def test_only_numbers_of_bytes_have_units():
+    with pytest.raises(ConfigError, match="bind_port must be"):
+        ApiConfig.parse({}, {"bind_port": "9KB"})
+
+
+def test_quotas_are_of_the_registry_alone():
+    with pytest.raises(ConfigError, match="unknown option user_storage_quota"):
+        ApiConfig.parse({}, {"user_storage_quota": "1GB"})
+
+
 def test_choices():
     assert ApiConfig.parse({}, {"hashing_algorithm": "blake2b"}).hashing_algorithm == "blake2b"
     with pytest.raises(ConfigError, match=r"one of sha256, .* not 'md4'"):

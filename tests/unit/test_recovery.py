@@ -9,14 +9,24 @@ from dataclasses import replace
 import pytest
 
 from glance.core.context import Context
-from glance.core.errors import BlobMissing, BrokenUpload, Invalid, NotAllowed, StoreDown, StoreReadOnly, WrongState
+from glance.core.errors import (
+    BlobMissing,
+    BrokenUpload,
+    Invalid,
+    NotAllowed,
+    OverQuota,
+    StoreDown,
+    StoreReadOnly,
+    WrongState,
+)
 from glance.core.image import Image, ImageChange, Status
 from glance.core.inline import INLINE
 from glance.core.policy import Policy
 from glance.core.recovery import ENDED, Recovery
 from glance.core.service import ImageService
+from glance.registry.db.quota import Quota
 from glance.store import StoreSet
-from tests.fakes.registry import MemoryRegistry
+from tests.fakes.registry import NO_QUOTA, MemoryRegistry
 from tests.fakes.store import BytesSource, MemoryBlob, MemoryStore
 
 CTX = Context(is_admin=True)
@@ -45,8 +55,8 @@ class Web:
 
 
 class Setup:
-    def __init__(self) -> None:
-        self.registry = MemoryRegistry()
+    def __init__(self, quota: Quota = NO_QUOTA) -> None:
+        self.registry = MemoryRegistry(quota=quota)
         self.store = MemoryStore()
         self.web = Web()
         self.work = threading.Event()
@@ -229,6 +239,19 @@ def test_a_copy_that_fails_kills_its_image_and_says_why(setup, error):
     setup.recover()
     assert (setup.only().status, setup.only().failure) == (Status.KILLED, str(error))
     assert (setup.store.objects, setup.registry.leases) == ({}, {})
+
+
+def test_a_copy_over_the_quota_is_refused_when_it_is_asked_for_or_killed_when_there_is_more_than_was_told():
+    setup = Setup(Quota(bytes=len(DATA)))
+    setup.service.copy_from(CTX, Image(), URL)
+    with pytest.raises(OverQuota):
+        setup.service.copy_from(CTX, Image(), URL)
+    assert setup.only().charged == len(DATA)
+    setup.web.data = DATA + b"x"
+    setup.recover()
+    image = setup.only()
+    assert (image.status, image.charged, image.locations, setup.store.objects) == (Status.KILLED, None, (), {})
+    assert "user_storage_quota" in image.failure
 
 
 def test_a_copy_whose_server_died_begins_anew(setup):

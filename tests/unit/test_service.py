@@ -16,6 +16,7 @@ from glance.core.errors import (
     Mismatch,
     NotActive,
     NotFound,
+    OverQuota,
     RangeNotSatisfiable,
     RegistryDown,
     StoreDown,
@@ -28,6 +29,7 @@ from glance.core.errors import (
 from glance.core.image import Image, ImageChange, Span, Status
 from glance.core.query import Query, Sort
 from glance.core.service import ImageService
+from glance.registry.db.quota import Quota
 from glance.store import StoreSet
 from tests.fakes.registry import MemoryRegistry
 from tests.fakes.store import BytesSource, MemoryBlob, MemoryStore
@@ -50,6 +52,10 @@ class Records(MemoryRegistry):
         image = self._keep(replace(image, updated_at=image.created_at))
         self.after(change.status)
         return image
+
+    def limit(self, most: int) -> None:
+        """From now on each tenant may have so many bytes."""
+        self._quota = Quota(bytes=most)
 
     def only(self) -> Image:
         (image,) = self.images.values()
@@ -148,8 +154,34 @@ def test_an_upload_is_recorded_as_it_came(service, store, queued, data):
         os_hash_algo="sha256",
         os_hash_value=hashlib.sha256(data).hexdigest(),
         locations=("memory://1",),
+        charged=len(data),
     )
     assert store.objects == {"1": data}
+
+
+@pytest.mark.parametrize("size", [None, len(DATA)])
+@pytest.mark.parametrize("on_failure", [Status.KILLED, Status.QUEUED])
+def test_an_upload_over_the_quota_leaves_nothing_and_says_why(service, records, store, size, on_failure):
+    records.limit(len(DATA) - 1)
+    image = service.reserve(CTX, Image())
+    body = BytesSource(DATA, block=100)
+    with pytest.raises(OverQuota):
+        service.upload(CTX, image, body, size=size, on_failure=on_failure)
+    left = records.only()
+    assert (left.status, left.charged, left.locations, store.objects) == (on_failure, None, (), {})
+    assert "user_storage_quota" in left.failure
+    assert not records.stalled()
+    assert size is None or body.read(len(DATA)) == DATA[:100]  # nothing was read
+    records.images.clear()
+    service.upload(CTX, service.reserve(CTX, Image()), BytesSource(DATA[1:]), size=None)
+
+
+def test_more_bytes_than_were_announced_are_not_taken_beyond_the_quota(service, records, store):
+    """The number that a header says, while the body comes in chunks, is no leave to send more."""
+    records.limit(len(DATA))
+    with pytest.raises(OverQuota):
+        service.upload(CTX, service.reserve(CTX, Image()), BytesSource(DATA + b"x"), size=1)
+    assert store.objects == {}
 
 
 def test_the_bytes_are_stored_before_the_record_says_so(service, records, store, queued):

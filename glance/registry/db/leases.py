@@ -31,10 +31,11 @@ def claim(connection: Connection, number: int, lease_until: datetime, holder: st
 
 
 def release(connection: Connection, named: ColumnElement[bool]) -> None:
-    """End the lease, forget the locations of an image that is not active, and call one deleted whose deletion was
-    pending."""
+    """End the lease; forget the locations of an image that is not active, and charge nobody for it; and call one
+    deleted whose deletion was pending."""
     status = case((IMAGES.c.status == PENDING, str(Status.DELETED)), else_=IMAGES.c.status)
-    free: dict[str, Any] = {"holder": None, "lease_until": None, "status": status}
+    charged = case((IMAGES.c.status == str(Status.ACTIVE), IMAGES.c.charged))
+    free: dict[str, Any] = {"holder": None, "lease_until": None, "charged": charged, "status": status}
     numbers = select(IMAGES.c.number).where(named, IMAGES.c.status != str(Status.ACTIVE))
     connection.execute(delete(LOCATIONS).where(LOCATIONS.c.image.in_(numbers)))
     connection.execute(update(IMAGES).where(named).values(free))

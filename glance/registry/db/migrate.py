@@ -14,7 +14,7 @@ from glance.registry.db.sqlite import file_of
 
 LOG = logging.getLogger(__name__)
 
-HEAD = "0004"  # the newest step in versions/ (a test compares): known here so that most starts need no Alembic
+HEAD = "0005"  # the newest step in versions/ (a test compares): known here so that most starts need no Alembic
 
 
 PATIENCE = 60  # seconds to wait for another daemon that changes the schema

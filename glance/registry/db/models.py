@@ -74,6 +74,7 @@ class ImageRow(Base):
         *_lists(),
         *(Index(f"ix_images_{field}", field) for field in FOUND),
         Index("ix_images_lease_until", "lease_until"),
+        Index("ix_images_charged", "owner", "charged"),
         {"sqlite_autoincrement": True},
     )
 
@@ -102,6 +103,7 @@ class ImageRow(Base):
     failure: Mapped[str | None] = mapped_column(String(255))
     holder: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None] = mapped_column(Moment)
+    charged: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class PurgedRow(Base):
@@ -111,6 +113,14 @@ class PurgedRow(Base):
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
     id: Mapped[str] = mapped_column(String(36), unique=True)
+
+
+class QuotaLockRow(Base):
+    """Held by whoever compares what a tenant has with his quota."""
+
+    __tablename__ = "quota_locks"
+
+    owner: Mapped[str] = mapped_column(String(255), primary_key=True)
 
 
 def _image() -> Any:

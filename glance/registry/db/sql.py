@@ -22,25 +22,36 @@ from glance.core.policy import Action, Policy
 from glance.core.ports import CLEANING
 from glance.core.query import MAX_PAGE, Page, Query, position_of
 from glance.core.values import MAX_INT
-from glance.registry.db import leases, members, numbers, rows
+from glance.registry.db import leases, members, numbers, quota, rows
 from glance.registry.db.engine import reading, retried, writing
 from glance.registry.db.models import ImageRow, now
 from glance.registry.db.purge import is_purged
+from glance.registry.db.quota import Quota
 from glance.registry.db.rare import numbers_of_page
 from glance.registry.db.rights import changeable_by, shareable_by, visible_to
 from glance.registry.db.shape import shape_of, values_of
 
+SILENT = frozenset({"lease", "charged"})  # fields that change nothing of an image that anybody sees
 TICK = timedelta(microseconds=1)
 
 TAKEN = "an image of that identifier exists, or existed"
 
 IMAGES: Any = ImageRow.__table__
+NO_QUOTA = Quota()
 
 
 class SqlRegistry:
     """`accept_members`: who is made a member has accepted, as before there was an answer to give."""
 
-    def __init__(self, engine: Engine, *, policy: Policy | None = None, accept_members: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        policy: Policy | None = None,
+        accept_members: bool = False,
+        quota: Quota = NO_QUOTA,
+    ) -> None:
+        self._quota = quota
         self._engine = engine
         self._policy = policy or Policy()
         self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
@@ -61,6 +72,7 @@ class SqlRegistry:
         chosen = image.number is not None or image.id != ""
         created_at = image.created_at or now()
         image = replace(image, id=image.id or str(uuid.uuid4()), created_at=created_at, updated_at=created_at)
+        image = replace(image, charged=self._charged(image.charged, image.status))
         row = rows.columns_of(image) | {"lease_until": leases.until(0 if image.copy_from is not None else lease)}
         with writing(self._engine) as connection:
             numbers.before_adding(connection, image.number)
@@ -73,6 +85,10 @@ class SqlRegistry:
             if chosen and is_purged(connection, number, image.id):  # asked last: now no purge can be under way
                 raise Duplicate(TAKEN)
             rows.write_sides(connection, number, image.locations, image.properties, image.tags)
+            if self._quota.images:
+                quota.check_images(connection, image.owner, self._quota.images)
+            if self._quota.bytes and image.charged is not None:
+                quota.check_bytes(connection, image.owner, image.charged, self._quota.bytes)
             return rows.one(connection, IMAGES.c.number == number)
 
     @retried
@@ -101,6 +117,8 @@ class SqlRegistry:
         holder: str | None = None,
     ) -> Image:
         given = change.given()
+        if "charged" in given:
+            given["charged"] = self._charged(given["charged"], given.get("status"))
         _check_alive(given.get("status"))
         try:
             self._check_rights(ctx, change)
@@ -114,16 +132,19 @@ class SqlRegistry:
         if holder is not None:
             expected &= IMAGES.c.holder == holder
         with writing(self._engine) as connection:
+            grows = bool(self._quota.bytes) and _grows(connection, image_id, given)
             if connection.execute(update(IMAGES).where(expected).values(_columns(given))).rowcount == 0:
                 image = _changeable(connection, ctx, image_id)
                 if expect not in (None, image.status):
                     raise WrongState(f"the image is {image.status}, not {expect}")
                 raise WrongState("another request has taken the image over")
             image = rows.one(connection, rows.named(image_id), image_id)
-            if not given.keys() & rows.SIDES:
-                return image
-            rows.change_sides(connection, image, given)
-            return rows.one(connection, rows.named(image_id), image_id)
+            if given.keys() & rows.SIDES:
+                rows.change_sides(connection, image, given)
+                image = rows.one(connection, rows.named(image_id), image_id)
+            if grows:
+                quota.check_bytes(connection, image.owner, given["charged"], self._quota.bytes)
+            return image
 
     @retried
     def remove(self, ctx: Context, image_id: str, *, lease: int = CLEANING, delay: int | None = None) -> Image:
@@ -203,6 +224,10 @@ class SqlRegistry:
             image = _to_share(connection, ctx, image_id, share=False)
             members.drop(connection, image, tenant)
 
+    def _charged(self, charged: int | None, status: object) -> int | None:
+        """With no quota, nobody asks for bytes that are on their way; but one may be set later."""
+        return charged if self._quota.bytes or status is Status.ACTIVE else None
+
     def _check_rights(self, ctx: Context, change: ImageChange) -> None:
         """Raises NotAllowed for what takes more than to own the image."""
         if change.visibility is Visibility.PUBLIC:
@@ -225,14 +250,20 @@ def _to_share(connection: Connection, ctx: Context, image_id: str, *, share: boo
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What an update sets in the table of images. To renew a lease changes nothing of the image."""
+    """What an update sets in the table of images."""
     columns: dict[str, Any] = {name: rows.plain(value) for name, value in given.items() if name not in rows.SIDES}
     if "lease" in columns:
         lease = columns.pop("lease")
         columns["lease_until"] = leases.until(lease)
-    if given.keys() != {"lease"}:
+    if not given or given.keys() - SILENT:
         columns["updated_at"] = _updated_at()
     return columns
+
+
+def _grows(connection: Connection, image_id: str, given: Mapping[str, Any]) -> bool:
+    """Whether a change charges an image for more bytes than before."""
+    charged = given.get("charged")
+    return charged is not None and not quota.lowers(connection, rows.named(image_id), charged)
 
 
 def _check_admin(ctx: Context) -> None:
