@@ -58,9 +58,12 @@ class Legacy:
         return None
 
     def settle(self, word: str) -> None:
-        """Tell the predecessor that we serve, or why we do not; close what nobody has taken."""
-        with suppress(OSError):  # it may be gone
+        """Tell the predecessor that we serve, or why we do not; close what nobody has taken. If it was told to stop
+        in this very moment, so are we."""
+        try:
             os.write(self._pipe, word.encode())
+        except BrokenPipeError:
+            os.kill(os.getpid(), signal.SIGTERM)
         os.close(self._pipe)
         while self._sockets:
             self._sockets.pop().close()
@@ -133,6 +136,7 @@ class Succession:
         """End a successor that does not serve yet."""
         if not self.under_way:
             return
+        self._hear()
         pid = self._heard.partition(b"\n")[0]
         with suppress(ProcessLookupError):
             if pid:

@@ -98,7 +98,7 @@ def slow_download(installation: Installation) -> Iterator[Callable[[], bytes]]:
 def test_no_request_of_eight_clients_fails_and_no_transfer_is_cut(
     installation: Installation, workers: int, times: int
 ) -> None:
-    installation.configure(common=f"workers = {workers}")
+    installation.configure(common=f"workers = {workers}\nleast_rate = 0")  # of transfers that wait for us
     installation.start()
     pids = {installation.pid(name) for name in DAEMONS}
     with slow_download(installation) as rest, slow_upload(installation) as upload:
