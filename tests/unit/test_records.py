@@ -168,3 +168,43 @@ def test_a_record_is_an_object(value):
 def test_what_is_not_strict_json_is_refused(data):
     with pytest.raises(Invalid):
         jsontext.parse(data)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 60, 2**31 - 1])
+def test_a_lease_is_a_number_of_seconds(seconds):
+    assert records.decode_lease(str(seconds)) == seconds
+
+
+def test_no_header_is_no_lease():
+    assert records.decode_lease(None) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "-1", "+1", "1 ", "1.0", "1_0", "1e3", "٣", "soon", str(2**31), "9" * 5000]
+)
+def test_a_wrong_lease_is_refused(text):
+    with pytest.raises(Invalid, match=records.LEASE_HEADER) as refused:
+        records.decode_lease(text)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_a_claim_comes_back(pending):
+    assert records.decode_claim(through_json(records.encode_claim("me", 60, 1, pending))) == ("me", 60, 1, pending)
+
+
+@pytest.mark.parametrize("wrong", [
+    {"holder": None}, {"holder": "x" * 65}, {"lease": -1}, {"lease": "60"}, {"lease": None}, {"limit": 0}, {"limit": 1001},
+    {"pending": 1}, {"pending": None}, {"nonsense": 1},
+])  # fmt: skip
+def test_a_wrong_claim_is_refused(wrong):
+    with pytest.raises(Invalid):
+        records.decode_claim({"holder": "me", "lease": 60, "limit": 1} | wrong)
+
+
+@pytest.mark.parametrize("name", ["holder", "lease", "limit"])
+def test_a_claim_has_all_but_pending(name):
+    claim = {"holder": "me", "lease": 60, "limit": 1}
+    del claim[name]
+    with pytest.raises(Invalid, match="holder, lease, limit"):
+        records.decode_claim(claim)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from glance.core.context import Context
-from glance.core.errors import Conflict, Duplicate, NotFound, RegistryDown, WrongState
+from glance.core.errors import Conflict, Duplicate, NotFound, RegistryDown, RegistryFull, WrongState
 from glance.core.image import Image, ImageChange
 from glance.core.query import Query
 from glance.registry.client import HttpRegistry
@@ -122,6 +122,14 @@ def test_an_error_comes_back_as_itself(status, kind):
             client.get(CTX, "7")
         assert type(error.value) is kind
         assert str(error.value) == "its text"
+
+
+def test_a_registry_without_room_is_known_by_its_reason():
+    answer = http(b"503 Service Unavailable\n\nsecret", "503 Service Unavailable", "X-Glance-Reason: registry-full")
+    with serving(always(answer, close=True)) as (client, _):
+        with pytest.raises(RegistryDown) as full:
+            client.update(CTX, "7", ImageChange(name="new"))
+        assert (type(full.value), str(full.value)) == (RegistryFull, "the database has no room left")
 
 
 def test_a_kept_connection_is_used_again():
