@@ -34,7 +34,12 @@ setup(
         ("etc/glance", ["etc/glance.conf"]),
         (
             "etc/glance/examples",
-            ["etc/examples/tokens.conf", "etc/examples/keystone.conf", "etc/examples/proxy.conf"],
+            [
+                "etc/examples/tokens.conf",
+                "etc/examples/keystone.conf",
+                "etc/examples/proxy.conf",
+                "etc/examples/haproxy.cfg",
+            ],
         ),
         (
             "lib/systemd/system",

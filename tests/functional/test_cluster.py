@@ -4,6 +4,7 @@
 import hashlib
 import http.client
 import os
+import secrets
 import signal
 import threading
 import time
@@ -55,7 +56,10 @@ class Cluster:
                 "api1": one.api_port, "api2": two.api_port, "registry1": one.registry_port, "registry2": two.registry_port,
             },
         )  # fmt: skip
-        options = CLOUDS.format(swift=swift, name="cluster") + f"transfer_lease = {LEASE}\nworkers = 0"
+        options = (
+            CLOUDS.format(swift=swift, name=f"cluster-{secrets.token_hex(4)}")
+            + f"transfer_lease = {LEASE}\nworkers = 0"
+        )
         for machine in self.machines:
             machine.configure(common=f"registry_key = {KEY}", api=options)
             text = machine.config.read_text()
@@ -167,6 +171,7 @@ def test_one_of_each_is_killed_amid_forty_transfers_and_nothing_is_lost(cluster:
     assert 0 < len(stored) < TRANSFERS
     assert 0 < sum(whole) < TRANSFERS
     assert set(reader.answers) == {200}, reader.answers
+    print(f"of {TRANSFERS}: {len(stored)} up, {sum(whole)} down; read {reader.answers[200]} times")
 
     # All that was promised is there, and nothing else is.
     registry = HttpRegistry("127.0.0.1", cluster.machines[1].registry_port, key=KEY)

@@ -27,7 +27,7 @@ class Haproxy:
             SERVER, lambda found: f"    server {found[1]} 127.0.0.1:{servers[found[1]]}", text, flags=re.MULTILINE
         )
         text = text.replace("bind :9292", f"bind 127.0.0.1:{self.api_port}")
-        text = text.replace("bind 192.0.2.10:9191", f"bind 127.0.0.1:{self.registry_port}")
+        text = text.replace("bind 127.0.0.1:9191", f"bind 127.0.0.1:{self.registry_port}")
         assert "192.0.2" not in text
         config = folder / "haproxy.cfg"
         config.write_text(text)
