@@ -168,8 +168,8 @@ def test_one_of_each_is_killed_amid_forty_transfers_and_nothing_is_lost(cluster:
 
     # Whoever was served by the other machine has noticed nothing.
     stored = [name for name in names if name != "broken"]
-    assert 0 < len(stored) < TRANSFERS
-    assert 0 < sum(whole) < TRANSFERS
+    assert len(stored) > 0
+    assert sum(whole) > 0
     assert set(reader.answers) == {200}, reader.answers
     print(f"of {TRANSFERS}: {len(stored)} up, {sum(whole)} down; read {reader.answers[200]} times")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our APIs under servers that are not ours: what they need of a server is PEP 3333 and no more."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -42,7 +43,8 @@ def under_waitress(app) -> Iterator[int]:
     thread = threading.Thread(target=server.run)
     thread.start()
     yield server.effective_port
-    server.trigger.pull_trigger(server.close)  # in its own thread, which ends by it
+    with contextlib.suppress(OSError):  # it has heard of it already, and has closed what would wake it
+        server.trigger.pull_trigger(server.close)  # in its own thread, which ends by it
     thread.join()
     server.task_dispatcher.shutdown()
 
