@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 Handler = Callable[..., Response]
 
 METHODS = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
-)  # RFC 9110, 5789
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+)  # RFC 9110, RFC 5789, draft-ietf-httpbis-safe-method-w-body
 
 
 class Router:
