@@ -86,7 +86,7 @@ class Installation:
             env=self.environ,
             input=stdin,
             capture_output=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -90,6 +90,7 @@ def test_figures_of_all_workers(installation: Installation, workers: int):
         requests.post(images, data=b"x" * 1000, headers=IMAGE, timeout=10).raise_for_status()
         assert requests.get(f"{images}/1", timeout=10).content == b"x" * 1000
     requests.get(f"{images}/99", timeout=10)
+    wait_for(lambda: figures(port).get(("glance_request_seconds_count", "images", "GET")) == 11)  # once they are sent
     seen = figures(port)
     assert seen["glance_requests_total", "images", "POST", "200"] == 10
     assert seen["glance_requests_total", "images", "GET", "404"] == 1

@@ -35,7 +35,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class CutRequest:
-    """Pass on that many bytes of the body, then break both connections."""
+    """Pass on that many bytes of the body, then break both connections; a whole request is answered before that, so
+    that nothing of it is still under way when the client hears of the break."""
 
     after: int
 
@@ -126,6 +127,8 @@ class Proxy:
                 server.sendall(block)
                 left -= len(block)
             if isinstance(deed, CutRequest):
+                if deed.after >= request.length:
+                    server.recv(BLOCK)
                 _reset(client)
                 return
             _relay(server, client, deed.after if isinstance(deed, CutAnswer) else None)
