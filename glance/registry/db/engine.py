@@ -74,6 +74,8 @@ def connect(sql_connection: str, idle_timeout: int = 3600) -> Engine:
     """
     try:
         url = make_url(sql_connection)
+        if "@" in (url.host or ""):  # then this is the end of the password, and no message may have it
+            raise Invalid("sql_connection is not a database URL: in a password, write @ as %40")
         url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
         if url.get_backend_name() == "sqlite":
             engine = create_engine(url, pool_recycle=idle_timeout)

@@ -45,9 +45,11 @@ def explained(engine: Engine) -> Iterator[None]:
 
 
 def address(engine: Engine) -> str:
-    """The database, without a password."""
+    """The database, without a password, and without options, which may hold one."""
     file = file_of(engine.url)
-    return engine.url.render_as_string(hide_password=True) if file is None else f"sqlite:///{file.absolute()}"
+    if file is not None:
+        return f"sqlite:///{file.absolute()}"
+    return engine.url.set(query={}).render_as_string(hide_password=True)
 
 
 def version(engine: Engine) -> str | None:
