@@ -383,6 +383,10 @@ class _Loader(loadwsgi.ConfigLoader):  # type: ignore[misc]
         """What the libraries say of a file that they cannot use → ConfigError, with its path."""
         try:
             yield
+        except configparser.ParsingError as error:  # its text has the lines themselves, and these may hold a secret
+            numbers = [error.lineno] if isinstance(error, configparser.MissingSectionHeaderError) else []
+            lines = ", ".join(str(number) for number in numbers or [number for number, _ in error.errors])
+            raise ConfigError(f"{self._path}: line {lines}: neither [section] nor option = value") from None
         except (configparser.Error, LookupError, OSError, ValueError, ImportError, AttributeError) as error:
             raise ConfigError(f"{self._path}: {' '.join(str(error).split())}") from error
         except ConfigError as error:

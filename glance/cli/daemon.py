@@ -32,7 +32,8 @@ OPEN = {  # what is worth a warning at start
 OPEN_FILES = 32_768  # each connection, and each image on its way, needs one
 
 _SECRET_NAME = re.compile(r"key|password|secret", re.IGNORECASE)
-_SECRET_IN_URL = re.compile(r"(://[^:/@\s]*:)[^/\s]*@|(\bpassword=)[^&\s]*", re.IGNORECASE)
+# Up to the last "@": a password that holds a "/" or an "@" makes no good URL, and is a password all the same.
+_SECRET_IN_URL = re.compile(r"(/[^:/@\s]*:)\S*@|(password=)[^&\s]*", re.IGNORECASE)
 
 
 def run(name: str, arguments: Sequence[str]) -> int:

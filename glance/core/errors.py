@@ -167,3 +167,12 @@ class RegistryFull(RegistryDown):
 
     def __init__(self, message: str = "the database has no room left", *, advice: str = "") -> None:
         super().__init__(message, advice=advice)
+
+
+class RegistryReadOnly(RegistryDown):
+    """The database can be read and not changed: a replica, or a disk that is mounted read only."""
+
+    reason = "registry-read-only"
+
+    def __init__(self, message: str = "the database can only be read", *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)

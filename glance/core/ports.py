@@ -170,7 +170,7 @@ class Registry(Protocol):
     """
 
     def check(self) -> None:
-        """Whether it can be asked: raises RegistryDown if not."""
+        """Whether it can be asked, and changed: raises RegistryDown if not."""
 
     def add(self, ctx: Context, image: Image, *, lease: int | None = None) -> Image:
         """Keep a new image; with `copy_from`, one that claim_stalled() finds; with `lease`, one that it finds if

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from glance.core.context import Context
-from glance.core.errors import GlanceError, Invalid, NotFound, RegistryDown, RegistryFull
+from glance.core.errors import GlanceError, Invalid, NotFound, RegistryDown, RegistryFull, RegistryReadOnly
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status
 from glance.core.ports import CLEANING
 from glance.core.query import Page, Query
@@ -163,8 +163,9 @@ def _error(answer: Answer) -> GlanceError:
         return RegistryDown("the registry refuses this server, whose log says why")
     if reason is None or answer.status >= 500:
         LOG.error("the registry answered %s: %s", answer.status, shown(text))
-        if reason == RegistryFull.reason:
-            return RegistryFull()
+        for kind in (RegistryFull, RegistryReadOnly):
+            if reason == kind.reason:
+                return kind()
         return RegistryDown("the registry does not answer as it should")
     return error_from(answer.status, reason, text.partition("\n\n")[2].strip())
 

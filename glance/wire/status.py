@@ -35,6 +35,7 @@ _STATUS: dict[type[GlanceError], int] = {
     errors.StoreDown: 503,
     errors.RegistryDown: 503,
     errors.RegistryFull: 503,
+    errors.RegistryReadOnly: 503,
 }
 
 _BY_REASON = {kind.reason: kind for kind in _STATUS if kind is not errors.RangeNotSatisfiable}

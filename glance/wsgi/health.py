@@ -2,18 +2,20 @@
 """Whether a daemon lives and can do its work, for load balancers and whoever else watches it.
 
 `/healthcheck` answers as long as requests are answered at all; `/healthcheck/ready` only while everything works
-that requests need. Nobody has to be known for either, so they tell no more than the names of what does not work.
+that requests need. Nobody has to be known for either, so they tell no more than what does not work, in the words that
+a user would be told (core/errors.py).
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from webob import Response
 
 from glance.core.errors import GlanceError
+from glance.wire.status import REASON_HEADER
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -25,6 +27,11 @@ READY = "/healthcheck/ready"
 FRESH = 5.0  # seconds for which what was found holds: asking is cheap for everybody, and looking is not
 
 
+class Failure(NamedTuple):
+    text: str
+    reason: str
+
+
 class Health:
     """WSGI middleware. A check raises GlanceError when what it is named after does not work."""
 
@@ -32,7 +39,7 @@ class Health:
         self._app = app
         self._checks = checks
         self._looking = threading.Lock()
-        self._found: list[str] = []
+        self._found: list[Failure] = []
         self._until = 0.0  # monotonic
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -40,24 +47,26 @@ class Health:
         if path not in (LIVE, READY) or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return self._app(environ, start_response)
         failed = self._failed() if path == READY else []
-        text = f"not working: {', '.join(failed)}" if failed else "OK"
-        response = Response(f"{text}\n", status=503 if failed else 200, content_type="text/plain", charset="UTF-8")
+        text = "".join(f"not working: {failure.text}\n" for failure in failed) or "OK\n"
+        response = Response(text, status=503 if failed else 200, content_type="text/plain", charset="UTF-8")
         response.cache_control = "no-store"
+        if failed:
+            response.headers[REASON_HEADER] = failed[0].reason
         return response(environ, start_response)
 
-    def _failed(self) -> list[str]:
-        """The names of the checks that fail; one look serves all who ask at that time."""
+    def _failed(self) -> list[Failure]:
+        """The checks that fail; one look serves all who ask at that time."""
         with self._looking:
             if time.monotonic() >= self._until:
-                self._found = [name for name, check in self._checks.items() if not _passes(name, check)]
+                self._found = list(_failures(self._checks))
                 self._until = time.monotonic() + FRESH
             return self._found
 
 
-def _passes(name: str, check: Callable[[], object]) -> bool:
-    try:
-        check()
-    except GlanceError as error:
-        LOG.error("%s: %s", name, error)
-        return False
-    return True
+def _failures(checks: Mapping[str, Callable[[], object]]) -> Iterator[Failure]:
+    for name, check in checks.items():
+        try:
+            check()
+        except GlanceError as error:
+            LOG.error("%s: %s", name, error)
+            yield Failure(f"{name}: {error}", error.reason)

@@ -50,18 +50,45 @@ def status(registry: HttpRegistry, number: int = 1) -> Status:
     return registry.get(CTX, str(number), deleted=True).status
 
 
+def listed(installation: Installation, **parameters: str) -> list[dict[str, object]]:
+    """What v1 lists in full."""
+    address = f"http://127.0.0.1:{installation.api_port}/v1/images/detail"
+    images: list[dict[str, object]] = requests.get(address, params=parameters, timeout=10).json()["images"]
+    return images
+
+
 def test_bytes_outlive_their_image_until_they_are_scrubbed(delayed, registry):
     delete(delayed)
     assert requests.get(url(delayed, "/1"), timeout=10).status_code == 404
     assert requests.get(url(delayed), timeout=10).json() == {"images": []}
     assert (status(registry), stored(delayed)) == (Status.PENDING_DELETE, {"1"})
-    assert delayed.run("glance-manage", "fsck", "--older-than", "0").returncode == 0
+    assert delayed.run("glance-manage", "fsck", "--older-than", "0", "--delete", "--repair").returncode == 0
+    assert stored(delayed) == {"1"}
     usage = delayed.run("glance-manage", "usage").stdout
     assert usage.endswith("Not active: 1 pending_delete (5 bytes)\n")
     done = delayed.run("glance-scrubber", "-v")
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 images are scrubbed, 0 could not be" in done.stdout
     assert (status(registry), stored(delayed)) == (Status.DELETED, set())
+
+
+def test_an_admin_sees_what_is_pending_by_v1(delayed, registry):
+    """Without a filter everybody is one."""
+    image_id = registry.get(CTX, "1").id
+    image = f"http://127.0.0.1:{delayed.api_port}/v1/images/{image_id}"
+    assert requests.delete(image, timeout=10).status_code == 200
+    told = requests.head(image, timeout=10).headers
+    assert (told["X-Image-Meta-Status"], told["X-Image-Meta-Deleted"]) == ("pending_delete", "True")
+    assert requests.get(image, timeout=10).status_code == 404
+    refused = requests.delete(image, timeout=10)
+    assert (refused.status_code, "deleted already" in refused.text) == (403, True)
+    assert listed(delayed) == []
+    pending = {"changes-since": "2011-01-01T00:00:00", "is_public": "None", "status": "pending_delete"}
+    assert [row["id"] for row in listed(delayed, **pending)] == [image_id]
+    assert delayed.run("glance-scrubber").returncode == 0
+    assert requests.head(image, timeout=10).headers["X-Image-Meta-Status"] == "deleted"
+    assert requests.delete(image, timeout=10).status_code == 404
+    assert listed(delayed, **pending) == []
 
 
 def test_not_before_their_time(delayed, registry):

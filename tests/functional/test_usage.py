@@ -35,6 +35,8 @@ def filled(installation: Installation) -> Installation:
         registry.add(CTX, image)
     registry.add(CTX, Image(owner="build", size=3))
     registry.remove(CTX, registry.add(CTX, Image(owner="build", size=4, status=Status.ACTIVE)).id)
+    kept = Image(owner="build", size=6, locations=("file:///images/8",), status=Status.ACTIVE)
+    registry.remove(CTX, registry.add(CTX, kept).id, delay=3600)
     registry.close()
     return installation
 
@@ -49,7 +51,10 @@ def test_json(filled):
     assert told["tenants"][0] == {"tenant": "build", "images": 3, "bytes": 2**40 + 15}
     assert told["stores"][0] == {"store": "file", "images": 3, "bytes": 2**40 + 10}
     assert told["total"] == {"images": 5, "bytes": 2**40 + 22}
-    assert told["not_active"] == {"queued": {"images": 1, "bytes": 3}}
+    assert told["not_active"] == {
+        "queued": {"images": 1, "bytes": 3},
+        "pending_delete": {"images": 1, "bytes": 6},
+    }
 
 
 def test_table(filled):
@@ -62,7 +67,7 @@ def test_table(filled):
     ]  # fmt: skip
     assert lines[1].endswith(" 1.0 TiB")
     assert lines[2].endswith(" 5 bytes")
-    assert lines[-1] == "Not active: 1 queued (3 bytes)"
+    assert lines[-1] == "Not active: 1 queued (3 bytes), 1 pending_delete (6 bytes)"
 
 
 def test_more_than_a_page(installation):

@@ -26,6 +26,7 @@ class Interceptor(ThreadingHTTPServer):
         self.target = port
         self.port = int(self.server_address[1])
         self.seen: list[tuple[str, str, dict[str, str]]] = []  # method, path, headers
+        self.answered: list[dict[str, str]] = []  # headers of the answers that were passed back
         self.rule: Callable[[str, str], int | str | None] = lambda method, path: None
 
     def break_once(self, method: str, part: str, how: int | str, *, after: int = 0, times: int = 1) -> None:
@@ -89,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         if how == LOST:
             self.close_connection = True
             return
+        self.server.answered.append(dict(answer.getheaders()))
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in HOP:

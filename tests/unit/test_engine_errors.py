@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from glance.core.context import Context
-from glance.core.errors import RegistryDown, RegistryFull
+from glance.core.errors import RegistryDown, RegistryFull, RegistryReadOnly
 from glance.core.image import Image
 from glance.registry.db.engine import Undone, connect, translated
 from glance.registry.db.migrate import prepare
@@ -23,6 +23,10 @@ class Postgresql(psycopg2.errors.DiskFull):
     """As the driver raises it, which alone can set the code of its own."""
 
     pgcode = "53100"
+
+
+class Replica(psycopg2.errors.ReadOnlySqlTransaction):
+    pgcode = "25006"
 
 
 class OutOfMemory(psycopg2.errors.OutOfMemory):
@@ -49,6 +53,16 @@ def raised(original: Exception) -> RegistryDown:
 def test_a_full_database_is_told_from_one_that_is_away(original):
     error = raised(original)
     assert (type(error), str(error)) == (RegistryFull, "the database has no room left")
+
+
+@pytest.mark.parametrize("original", [
+    Replica("cannot execute UPDATE"), pymysql.err.OperationalError(1290, "running with the --read-only option"),
+    pymysql.err.OperationalError(1792, "READ ONLY transaction"), pymysql.err.OperationalError(1036, "Table is read only"),
+    sqlite_error("SQLITE_READONLY", "readonly"), sqlite_error("SQLITE_READONLY_DBMOVED", "readonly"),
+])  # fmt: skip
+def test_so_is_one_that_can_only_be_read(original):
+    error = raised(original)
+    assert (type(error), str(error)) == (RegistryReadOnly, "the database can only be read")
 
 
 @pytest.mark.parametrize(("original", "kind"), [

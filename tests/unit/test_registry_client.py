@@ -11,7 +11,15 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from glance.core.context import Context
-from glance.core.errors import Conflict, Duplicate, NotFound, RegistryDown, RegistryFull, WrongState
+from glance.core.errors import (
+    Conflict,
+    Duplicate,
+    NotFound,
+    RegistryDown,
+    RegistryFull,
+    RegistryReadOnly,
+    WrongState,
+)
 from glance.core.image import Image, ImageChange
 from glance.core.query import Query
 from glance.registry.client import HttpRegistry
@@ -124,12 +132,17 @@ def test_an_error_comes_back_as_itself(status, kind):
         assert str(error.value) == "its text"
 
 
-def test_a_registry_without_room_is_known_by_its_reason():
-    answer = http(b"503 Service Unavailable\n\nsecret", "503 Service Unavailable", "X-Glance-Reason: registry-full")
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(RegistryFull, "the database has no room left"), (RegistryReadOnly, "the database can only be read")],
+)
+def test_a_registry_that_can_only_be_read_is_known_by_its_reason(kind, text):
+    reason = f"X-Glance-Reason: {kind.reason}"
+    answer = http(b"503 Service Unavailable\n\nsecret", "503 Service Unavailable", reason)
     with serving(always(answer, close=True)) as (client, _):
-        with pytest.raises(RegistryDown) as full:
+        with pytest.raises(RegistryDown) as error:
             client.update(CTX, "7", ImageChange(name="new"))
-        assert (type(full.value), str(full.value)) == (RegistryFull, "the database has no room left")
+        assert (type(error.value), str(error.value)) == (kind, text)
 
 
 def test_a_kept_connection_is_used_again():

@@ -10,7 +10,7 @@ import pytest
 
 from glance.core import leases, recovery
 from glance.core.context import Context
-from glance.core.errors import DeletedMeanwhile, GlanceError, RegistryDown, RegistryFull, WrongState
+from glance.core.errors import DeletedMeanwhile, GlanceError, RegistryDown, RegistryFull, RegistryReadOnly, WrongState
 from glance.core.image import UNSET, Image, ImageChange, Status
 from glance.core.leases import Lease, kept
 from glance.core.recovery import ENDED, GRACE, Recovery
@@ -99,7 +99,7 @@ def until(condition: Callable[[], object]) -> bool:
 
 
 @pytest.mark.parametrize("status", [Status.SAVING, Status.ACTIVE])
-@pytest.mark.parametrize("error", [RegistryDown, RegistryFull])
+@pytest.mark.parametrize("error", [RegistryDown, RegistryFull, RegistryReadOnly])
 def test_a_step_is_tried_again_while_the_registry_is_away(registry, store, status, error):
     registry.before = failing(3, status, lambda: error("away"))
     image = service(registry, store).upload(CTX, reserved(registry), BytesSource(DATA))

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from glance.core.errors import Invalid, RegistryDown, RegistryFull
+from glance.core.errors import Invalid, RegistryDown, RegistryFull, RegistryReadOnly
 from glance.registry.db.sqlite import prepare_sqlite
 
 P = ParamSpec("P")
@@ -57,6 +57,9 @@ _SNAPSHOT: Final[Mapping[str, str]] = {
 _CHANCE: Final = frozenset({"40001", "40P01", 1213, 1020})
 # A disk without room. PostgreSQL, MariaDB (temporary files, tables), SQLite.
 _FULL: Final = frozenset({"53100", 1021, 1114, "SQLITE_FULL"})
+# A replica, a server or a transaction that takes no changes. PostgreSQL, MariaDB; what SQLite says only begins so.
+_READ_ONLY: Final = frozenset({"25006", 1036, 1290, 1792})
+_READ_ONLY_FILE: Final = "SQLITE_READONLY"
 
 
 class Undone(RegistryDown):
@@ -71,6 +74,8 @@ def connect(sql_connection: str, idle_timeout: int = 3600) -> Engine:
     """
     try:
         url = make_url(sql_connection)
+        if "@" in (url.host or ""):  # then this is the end of the password, and no message may have it
+            raise Invalid("sql_connection is not a database URL: in a password, write @ as %40")
         url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
         if url.get_backend_name() == "sqlite":
             engine = create_engine(url, pool_recycle=idle_timeout)
@@ -137,8 +142,11 @@ def retried(method: Callable[P, R]) -> Callable[P, R]:
 
 def _error(error: DBAPIError | PoolTimeoutError) -> RegistryDown:
     if isinstance(error, DBAPIError):
-        if _code(error) in _FULL:
+        code = _code(error)
+        if code in _FULL:
             return RegistryFull()
+        if code in _READ_ONLY or str(code).startswith(_READ_ONLY_FILE):
+            return RegistryReadOnly()
         if _was_undone(error):
             return Undone("the database does not answer")
     return RegistryDown("the database does not answer")

@@ -45,15 +45,23 @@ def explained(engine: Engine) -> Iterator[None]:
 
 
 def address(engine: Engine) -> str:
-    """The database, without a password."""
+    """The database, without a password, and without options, which may hold one."""
     file = file_of(engine.url)
-    return engine.url.render_as_string(hide_password=True) if file is None else f"sqlite:///{file.absolute()}"
+    if file is not None:
+        return f"sqlite:///{file.absolute()}"
+    return engine.url.set(query={}).render_as_string(hide_password=True)
 
 
 def version(engine: Engine) -> str | None:
     """The step that the database's schema stands at; None for a database without our tables."""
     with engine.connect() as connection:
         return _version(connection)
+
+
+def touch(connection: Connection) -> None:
+    """Write the step down once more. That the database can be changed shows only when it is; and of a full disk not
+    before the end of the transaction."""
+    connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
 def _version(connection: Connection) -> str | None:

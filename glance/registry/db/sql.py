@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, case, false, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, false, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from glance.core.access import can_change
@@ -24,6 +24,7 @@ from glance.core.query import MAX_PAGE, Page, Query, position_of
 from glance.core.values import MAX_INT
 from glance.registry.db import leases, members, numbers, quota, rows
 from glance.registry.db.engine import reading, retried, writing
+from glance.registry.db.migrate import touch
 from glance.registry.db.models import ImageRow, now
 from glance.registry.db.purge import is_purged
 from glance.registry.db.quota import Quota
@@ -56,9 +57,10 @@ class SqlRegistry:
         self._policy = policy or Policy()
         self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
 
+    @retried
     def check(self) -> None:
-        with reading(self._engine) as connection:
-            connection.execute(select(IMAGES.c.number).limit(1))
+        with writing(self._engine) as connection:
+            touch(connection)
 
     @retried
     def add(self, ctx: Context, image: Image, *, lease: int | None = None) -> Image:
