@@ -95,8 +95,10 @@ def aim(case: Case, installation: Installation, web: Web, data: st.DataObject) -
         real = image(installation, kind)
         case.path_parameters.update({name: real[name] for name in case.path_parameters})
     for values in (case.headers, case.query):  # of many optional parameters one is nearly always wrong
-        for name in data.draw(st.lists(st.sampled_from(sorted(values)), unique=True)) if values else ():
-            del values[name]
+        if values and data.draw(st.booleans()):
+            kept = data.draw(st.sets(st.sampled_from(sorted(values)), max_size=3)) | {"x-image-meta-type"}
+            for name in values.keys() - kept:
+                del values[name]
     places = [web.url("ranged"), web.url("nothing"), "file:///etc/passwd", "http://169.254.169.254/"]
     for name in sorted(ELSEWHERE & case.headers.keys()):
         case.headers[name] = data.draw(st.sampled_from(places))
@@ -109,7 +111,7 @@ def test_every_answer_is_one_of_those_described(running: Installation, web: Web,
     url = url_of(running, name)
 
     @settings(
-        max_examples=EXAMPLES or 25,
+        max_examples=EXAMPLES or 20,
         derandomize=not EXAMPLES,
         database=None,
         deadline=None,
