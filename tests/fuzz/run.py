@@ -22,19 +22,25 @@ with atheris.instrument_imports(include=["glance"]):
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one target, in this process
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # of one target, searched in this process
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], help="all, if none is named")
     options = parser.parse_args()
-    if options.here:
-        search(options.targets[0], options.seconds)
-    command = [sys.executable, "-m", "tests.fuzz.run", "--here", "--seconds", str(options.seconds)]
-    broken = [name for name in options.targets or TARGETS if subprocess.run([*command, name], check=False).returncode]
+    if options.folder:
+        search(options.targets[0], options.seconds, options.folder)
+    broken = [name for name in options.targets or TARGETS if not holds(name, options.seconds)]
     print(f"broken: {', '.join(broken)}" if broken else "nothing was broken")
     return bool(broken)
 
 
-def search(name: str, seconds: int) -> None:
-    """Does not return: libFuzzer ends the process."""
+def holds(name: str, seconds: int) -> bool:
+    """Whether nothing was found in that time. A process for each target: libFuzzer ends its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "tests.fuzz.run", "--seconds", str(seconds), "--folder", folder, name]
+        return subprocess.run(command, check=False).returncode == 0
+
+
+def search(name: str, seconds: int, folder: Path) -> None:
+    """Does not return."""
 
     def target(data: bytes) -> None:
         try:
@@ -43,7 +49,6 @@ def search(name: str, seconds: int) -> None:
             print(f"{name} is broken by {data!r}", file=sys.stderr, flush=True)
             raise
 
-    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     for number, seed in enumerate(CORPUS[name]):
         (folder / str(number)).write_bytes(seed)
     atheris.Setup(
