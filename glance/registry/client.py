@@ -161,6 +161,8 @@ def _error(answer: Answer) -> GlanceError:
             "the same; `glance-control all restart` has them read it again"
         )
         return RegistryDown("the registry refuses this server, whose log says why")
+    if answer.status == 414:
+        return Invalid("these are more, or longer, conditions than a list takes")
     if reason is None or answer.status >= 500:
         LOG.error("the registry answered %s: %s", answer.status, shown(text))
         for kind in (RegistryFull, RegistryReadOnly):

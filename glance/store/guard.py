@@ -25,6 +25,7 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: holds an IPv4 address 
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291: all that IANA gives out
 
 _URL = re.compile(r"[!-~]+", re.ASCII)  # no spaces, no control characters, nothing that is not ASCII
+_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?", re.ASCII)  # urlsplit() reads http://a[::1]b/ as well
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*", re.ASCII)
 _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.ASCII)  # a last label that resolvers read as a number
 
@@ -87,6 +88,8 @@ def _parsed(url: str) -> tuple[str, str, int, str]:
         raise Invalid("a location must be an http:// or https:// URL")
     if "@" in parts.netloc:
         raise Invalid("a location must not hold a user name or a password")
+    if not _AUTHORITY.fullmatch(parts.netloc):
+        raise Invalid("a location must be a valid URL")
     if port == 0:
         raise Invalid("a location must not name port 0")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

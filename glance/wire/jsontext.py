@@ -2,15 +2,19 @@
 """Bytes ↔ JSON value; read strictly: what two parsers could understand differently is refused."""
 
 import json
+import math
 from typing import NoReturn
 
 from glance.core.errors import Invalid
 
 
 def parse(data: bytes) -> object:
-    """The value of a JSON text in UTF-8. Raises Invalid for anything else, duplicate keys and NaN included."""
+    """The value of a JSON text in UTF-8. Raises Invalid for anything else: duplicate keys, NaN,
+    and numbers that would become infinite included."""
     try:
-        value: object = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_number)
+        value: object = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number
+        )
     except UnicodeDecodeError:
         raise Invalid("a JSON body must be UTF-8") from None
     except (ValueError, RecursionError) as error:  # JSONDecodeError, or a number of too many digits
@@ -27,6 +31,13 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise Invalid("the body has an object with the same key twice")
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise Invalid("the body has a number that is too large")
+    return number
 
 
 def _no_number(text: str) -> NoReturn:

@@ -46,6 +46,7 @@ def encode_query(query: Query) -> str:
             "limit": query.limit,
         },
         separators=(",", ":"),
+        ensure_ascii=False,  # in a URL, escapes would take a third more room than UTF-8 does
     )
 
 

@@ -115,6 +115,7 @@ def wrong_queries() -> Iterator[str]:
         if parameter != "property-a":
             yield f"{parameter}={TOO_LONG}"
     yield from ("property-=x", "property-%00=x", "property-%ff=x", f"property-{TOO_LONG}=x", "%ff=x")
+    yield "property-a=" + '"' * 4000  # one that glance-api's own request to the registry has no room for
 
 
 def wrong_members(image_id: str) -> Iterator[Case]:
@@ -151,6 +152,16 @@ def cases(queued: str, active: str) -> Iterator[Case]:
         yield "PUT", f"/v1/images/{queued}", (field,), b""
         if b"location" not in field and b"copy" not in field:
             yield "PUT", f"/v1/images/{active}", (field,), b""
+    agent = b"User-Agent: python-glanceclient"  # decoded before it is judged
+    for field in (
+        b"name: a%0d%0aSet-Cookie:%20e=1",
+        b"name: %00",
+        b"property-a: %c2%85",
+        b"owner: %ed%b2%80",
+        b"property-a%0d%0a: v",
+        b"property-%00: v",
+    ):
+        yield "POST", "/v1/images", (agent, b"x-image-meta-" + field), b""
     for image_id in IDS:
         yield "POST", "/v1/images", (line("x-image-meta-id", image_id),), b""
         yield "PUT", f"/v1/images/{active}", (line("x-image-meta-id", image_id),), b""

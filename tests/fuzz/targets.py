@@ -1,129 +1,212 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What takes bytes of strangers, each as a function of bytes: it returns, or something is wrong.
+"""What reads bytes of strangers, each as a function of bytes: it may raise what it says it raises and nothing else, and what
+it takes must be what it looks like.
 
-The errors that are promised are caught here; any other is a flaw. `python -m tests.fuzz` searches for one.
+test_targets.py calls them with some bytes in every test run; run.py lets atheris look for bytes that break them.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+import ipaddress
+import json
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
+from urllib3.util import parse_url
 from webob import Request
 
-from glance.core.errors import GlanceError
-from glance.core.image import Image
-from glance.serve import head
+from glance.core.errors import BlobMissing, Invalid, RangeNotSatisfiable, TooMany
+from glance.core.image import UNSET, Image
+from glance.serve import head as heads
+from glance.serve.connection import Connection, Service
 from glance.serve.input import Input
-from glance.store import guard
+from glance.store import StoreSet
+from glance.store.filesystem import FilesystemStore
+from glance.store.guard import Guard
+from glance.store.http import HttpStore
 from glance.wire import classic, headers, jsontext, queries, records, v1
 from glance.wsgi.send import span_of
 
-
-def request_head(data: bytes) -> None:
-    with suppress(head.RefusedError):
-        head.parse(data)
+PUBLIC = "93.184.215.14"  # what every name stands for here
 
 
-class _Receiver:
-    """A connection that brings these bytes, and is cut then."""
+def head(data: bytes) -> None:
+    """The head of a request, and the metadata in its headers."""
+    try:
+        found = heads.parse(data)
+    except heads.RefusedError as refused:
+        assert refused.status[:3].isdigit()
+        return
+    for name, value in found.fields.items():
+        assert not set(name) & set(b" :\t\r\n\0") and not set(value) & set(b"\r\n\0"), (name, value)
+    assert "\0" not in found.path
+    assert found.length is None or 0 <= found.length < 2**63
+    again = b"".join(b"\r\n%b: %b" % pair for pair in found.fields.items())
+    assert heads.parse(data.partition(b"\r\n")[0] + again) == found
+    pairs = [(name.decode("ascii"), value.decode("latin-1")) for name, value in found.fields.items()]
+    for encoded in (False, True):
+        with suppress(Invalid, TooMany):
+            fields, properties = v1.texts_of(pairs, encoded=encoded)
+            v1.draft_from(fields, properties, owner=None)
+            v1.change_from(fields, properties, Image())
+    with suppress(Invalid, TooMany):
+        classic.draft_from(headers.fields_of_request(pairs))
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
 
-    def receive(self, most: int) -> bytes:
-        if not self._data:
-            raise ConnectionError("cut")
-        block, self._data = self._data[:most], self._data[most:]
-        return block
-
-    def receive_line(self, most: int) -> bytes:
-        line, end, rest = self._data.partition(b"\r\n")
-        if len(line) > most:
-            raise ValueError("too long")
-        if not end:
-            raise ConnectionError("cut")
-        self._data = rest
-        return line
-
-    def give_way(self) -> None:
-        pass
+def ranges(data: bytes) -> None:
+    """A Range header, for an image of as many bytes as the first eight bytes say."""
+    total, text = int.from_bytes(data[:8], "big") >> 1, data[8:].decode("latin-1")
+    request = Request({"REQUEST_METHOD": "GET", "HTTP_RANGE": text})
+    try:
+        span = span_of(request, total)
+    except RangeNotSatisfiable as error:
+        assert error.total == total
+        return
+    assert span is None or (span.start >= 0 and span.length > 0 and span.start + span.length <= total)
 
 
 def chunks(data: bytes) -> None:
-    """The first byte says how many bytes are asked for at a time."""
-    body = Input(_Receiver(data[1:]), None, lambda: None)
-    with suppress(ConnectionError, ValueError):
-        taken = 0
-        while block := body.read(data[0] + 1 if data else 1):
-            taken += len(block)
-            assert taken <= len(data)
+    """A body in chunks, as it comes from a connection, in pieces of as many bytes as the first byte says."""
+    body = body_of(data[1:], piece=(data[0] if data else 0) + 1)
+    with suppress(ValueError, ConnectionError):
+        decoded = b"".join(iter(lambda: body.read(7), b""))
+        assert body.finished
+        assert len(decoded) == body.received < max(len(data), 1)
+        assert decoded == unchunked(data[1:])
 
 
-def byte_range(data: bytes) -> None:
-    """The first two bytes say how long the image is."""
-    total = int.from_bytes(data[:2], "big")
-    text = data[2:].decode("latin-1")
-    if set(text) & set("\r\n\0"):  # no head may hold these
+def locations(data: bytes) -> None:
+    """A URL of a user's, and a location in a record."""
+    text = data.decode("utf-8", "replace")
+    with names_resolved():
+        try:
+            target = GUARD.judge(text)
+        except Invalid:
+            pass
+        else:
+            assert ipaddress.ip_address(target.address).is_global
+            other = parse_url(text)  # of another library: who understands a URL differently can be led astray
+            assert (other.scheme, other.port or target.port) == (target.scheme, target.port)
+            assert canonical(other.host or "") == target.host
+            assert other.auth is None
+            assert not set(target.path) & set(" \r\n\t") and target.path.startswith("/")
+        with suppress(Invalid):
+            assert STORES.external(text).schemes == {"http", "https"}
+    with suppress(BlobMissing):
+        FILES.open(text).close()
+        raise AssertionError("a file that is none of the store's was opened")
+
+
+def decoded_json(data: bytes) -> None:
+    """A body of JSON, as everything that it could be taken for."""
+    try:
+        value: Any = jsontext.parse(data)
+    except Invalid:
         return
-    with suppress(GlanceError):
-        span = span_of(Request.blank("/", headers={"Range": text}), total)
-        assert span is None or 0 <= span.start < total
-
-
-def location(data: bytes) -> None:
-    with suppress(GlanceError):
-        guard._parsed(data.decode("latin-1"))
-
-
-def metadata(data: bytes) -> None:
-    """Headers, a line each."""
-    pairs = [(name, value) for name, _, value in (line.partition(":") for line in data.decode("latin-1").split("\n"))]
-    with suppress(GlanceError):
-        fields = headers.fields_of_request(pairs)
-        with suppress(GlanceError):
-            classic.draft_from(fields)
-        classic.change_from(fields)
-    for encoded in (False, True):
-        with suppress(GlanceError):
-            texts, properties = v1.texts_of(pairs, encoded=encoded)
-            with suppress(GlanceError):
-                v1.draft_from(texts, properties, owner=None)
-            v1.change_from(texts, properties, Image())
-
-
-def json_body(data: bytes) -> None:
-    with suppress(GlanceError):
-        value = jsontext.parse(data)
-        for decode in (
-            records.decode_image, records.decode_change, records.decode_members, records.decode_member,
-            records.decode_wanted, records.decode_claim,
-        ):  # fmt: skip
-            with suppress(GlanceError):
-                decode(value)
-    with suppress(GlanceError):
-        queries.decode_query(data.decode("latin-1"))
+    assert jsontext.parse(jsontext.write(value)) == value
+    for decode, encode in PAIRS:
+        with suppress(Invalid, TooMany):
+            found = decode(value)
+            assert decode(json.loads(json.dumps(encode(found)))) == found
+    for use in (records.decode_wanted, records.decode_claim):
+        with suppress(Invalid, TooMany):
+            use(value)
+    if isinstance(value, dict):
+        with suppress(Invalid, TooMany):
+            assert classic.change_from(value).name in (UNSET, value.get("name"))
+            classic.draft_from(value)
+    with suppress(Invalid, TooMany, UnicodeDecodeError):
+        query = queries.decode_query(data.decode("utf-8"))
+        assert queries.decode_query(queries.encode_query(query)) == query
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (request_head, chunks, byte_range, location, metadata, json_body)
+    target.__name__: target for target in (head, ranges, chunks, locations, decoded_json)
 }
-
-# From where the search begins; tests/unit/test_fuzz_targets.py runs them all.
-CORPUS: dict[str, list[bytes]] = {
-    "request_head": [
-        b"GET /v1/images/detail?limit=2 HTTP/1.1\r\nHost: glance\r\nAccept: */*",
-        b"POST /images HTTP/1.1\r\nHost: [::1]:9292\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue",
-        b"PUT /images/1 HTTP/1.0\r\nContent-Length: 10\r\nConnection: keep-alive",
+CORPUS = {  # what to begin with
+    "head": [
+        b"GET / HTTP/1.1\r\nHost: a", b"POST http://a/b?c HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue",
+        b"PUT /v1/images/1 HTTP/1.0\r\nContent-Length: 5\r\nContent-Length: 5\r\nx-image-meta-size: 5\r\nX-Image-Meta-Property-a_b: %c3%bc\r\nConnection: close",
+        b"POST /images HTTP/1.1\r\nHost: a\r\nx-image-meta-type: raw\r\nx-image-meta-is_public: on\r\nx-image-meta-name: \xc3\xbc\r\nx-image-meta-id: 7", b"garbage", b"",
     ],
-    "chunks": [b"\x10" + b"5\r\nhello\r\n0\r\n\r\n", b"\x01" + b"A;x=y\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n"],
-    "byte_range": [b"\x01\x00bytes=0-9", b"\x01\x00bytes=-5", b"\x00\x10bytes=2-, 3-4", b"\x00\x00bytes=0-"],
-    "location": [b"http://example.org:8080/a?b", b"https://[2001:db8::1]/x", b"http://0x7f.1/", b"http://a@b/"],
-    "metadata": [
-        b"x-image-meta-name:a\nx-image-meta-type:raw\nx-image-meta-size:7\nx-image-meta-property-os_type:linux",
-        b"x-image-meta-disk_format:raw\nx-image-meta-container_format:bare\nx-image-meta-is_public:True",
+    "ranges": [b"\0\0\0\0\0\0\0\x14" + text for text in (b"bytes=0-4", b"bytes=5-", b"bytes=-3", b"bytes=9-2", b"bytes=0-0,2-2", b"")],
+    "chunks": [b"\x05" + text for text in (b"5\r\nhello\r\n0\r\n\r\n", b"2;a=b\r\nhe\r\n3\r\nllo\r\n000\r\nT: t\r\n\r\n", b"-1\r\n", b"5\r\nhelloX", b"ffffffffffffffff\r\nx")],
+    "locations": [
+        b"http://public.example/a?b=c#d", b"https://1.1.1.1:8443/", b"http://[2606:4700::1111]/", b"http://user:pw@a/", b"http://127.1/", b"http://0x7f000001/", b"http://[::ffff:10.0.0.1]/",
+        b"file:///etc/passwd", b"s3://bucket/key", b"s3://key:secret@host/bucket/key", b"http://a\\@b/", b"HTTP://a/",
     ],
-    "json_body": [
-        b'{"id": "71c675ab-d94f-49cd-a114-e12490b328d9", "number": 1, "status": "active", "properties": {"a": "b"}}',
-        b'{"holder": "a", "lease": 60, "limit": 2}', b'{"sort": [["name", true]], "filters": [["size", ">", 7]]}',
-        b'[{"member": "a", "can_share": true}]',
+    "decoded_json": [
+        b'{"name": "a", "type": "raw", "size": 5, "is_public": true, "properties": {"a": "b"}}', b'{"status": "active", "locations": ["file:///x"], "tags": ["t"], "created_at": "2011-03-04T23:47:58.145889"}',
+        b'{"filters": [["name", "in", ["a"]]], "sort": [["name", true]], "after": ["a", "2011-03-04T23:47:58.145889", 1], "limit": 5}', b'{"members": [{"image_id": "71c675ab-d94f-49cd-a114-e12490b328d9", "member": "a"}]}',
+        b'{"holder": "x", "lease": 5, "limit": 1}', b'{"a": true, "b": null}', b"[NaN]", b'"\\ud800"', b"1e400",
     ],
 }  # fmt: skip
+
+GUARD = Guard()
+STORES = StoreSet("file", {}, [HttpStore(GUARD)])
+FOLDER = tempfile.TemporaryDirectory()
+FILES = FilesystemStore(Path(FOLDER.name))
+PAIRS = (
+    (records.decode_image, records.encode_image), (records.decode_change, records.encode_change), (records.decode_members, records.encode_members),
+)  # fmt: skip
+
+
+def canonical(host: str) -> str:
+    """A host as one may compare it."""
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return host
+
+
+class Socket:
+    """As much of one as a connection needs to receive."""
+
+    def __init__(self, data: bytes, piece: int) -> None:
+        self._data, self._piece = data, piece
+
+    def recv(self, most: int) -> bytes:
+        most = min(most, self._piece)
+        block, self._data = self._data[:most], self._data[most:]
+        return block
+
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", 0
+
+    def settimeout(self, seconds: float) -> None:
+        pass
+
+
+def body_of(data: bytes, piece: int) -> Input:
+    """The chunked body that these bytes are, received in such pieces."""
+    connection = Connection(Socket(data, piece), ("127.0.0.1", 0), Service(app=lambda environ, start: []))  # type: ignore[arg-type]
+    return Input(connection, None, lambda: None)
+
+
+def unchunked(data: bytes) -> bytes:
+    """The same in the simplest words, for what is well-formed."""
+    body = b""
+    while True:
+        line, _, data = data.partition(b"\r\n")
+        size = int(line.split(b";")[0].strip(), 16)
+        if size == 0:
+            return body
+        body, data = body + data[:size], data[size + 2 :]
+
+
+@contextmanager
+def names_resolved() -> Iterator[None]:
+    """Every name is one of a public server; addresses are themselves. Nobody is asked."""
+
+    def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        try:
+            address = str(ipaddress.ip_address(host))
+        except ValueError:
+            address = PUBLIC
+        return [(0, 0, 0, "", (address, port))]
+
+    with mock.patch.object(socket, "getaddrinfo", resolve):
+        yield

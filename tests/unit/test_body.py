@@ -2,13 +2,18 @@
 """What servers give as `wsgi.input`, and what an honest end of it is."""
 
 import io
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from webob import Request
 
 from glance.core.errors import BrokenUpload, Invalid, TooLarge
 from glance.core.inline import INLINE, Inline
+from glance.wire import jsontext
 from glance.wsgi.body import has_body, json_of, source_of
+from tests.fuzz.targets import decoded_json
 
 
 def request(body: bytes | io.RawIOBase = b"", **environ: object) -> Request:
@@ -97,7 +102,7 @@ def test_json():
 
 @pytest.mark.parametrize("body", [
     b"", b"x", b"{", b"{}{}", b"\xff", "{}".encode("utf-16"), b"\xef\xbb\xbf{}", b'{"a": 1, "a": 2}', b"NaN", b"[Infinity]", b"-Infinity",
-    b"[" * 100_000, b"9" * 5000, b"{'a': 1}", b'"\x01"',
+    b"[" * 100_000, b"9" * 5000, b"1e400", b"{'a': 1}", b'"\x01"',
 ], ids=lambda body: repr(body[:20]))  # fmt: skip
 def test_what_is_no_json(body):
     with pytest.raises(Invalid):
@@ -117,3 +122,21 @@ def test_json_that_is_announced_too_large_is_not_read():
     given.environ["wsgi.input"] = None
     with pytest.raises(TooLarge):
         json_of(given)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON)
+def test_json_comes_back(value):
+    assert jsontext.parse(jsontext.write(value)) == value
+    decoded_json(jsontext.write(value))
+
+
+@given(st.binary() | st.text().map(str.encode) | st.text('{}[]",:0123456789eE.-+ truefalsn\\').map(str.encode))
+def test_bytes_are_json_or_invalid(data):
+    with suppress(Invalid):
+        jsontext.parse(data)

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """URLs that users name: what is closed by default, in every spelling, and what an operator may open."""
 
+import ipaddress
 import socket
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glance.core.errors import Invalid
 from glance.store import guard
-from glance.store.guard import Guard
+from glance.store.guard import PORTS, Guard
+from tests.fuzz.targets import names_resolved
 
 PUBLIC, OTHER = "93.184.215.14", "1.1.1.1"
 
@@ -89,7 +93,7 @@ def test_coded_addresses_are_refused_unresolved(resolve, host):
     "http://good@127.0.0.1/", "http://127.0.0.1#@public.example/", "http://127.0.0.1\\@public.example/", "http://public.example\\.evil/",
     "http://user:password@public.example/", "http:///x", "http:public.example", "//public.example/x", "public.example", "",
     "ftp://public.example/", "file:///etc/passwd", "http://public.example:0/", "http://public.example:99999/", "http://public.example:x/",
-    "http://public.example /", " http://public.example/", "http://public.example/\r\nX: y", "http://public.example/\0", "http://[::1/",
+    "http://public.example /", " http://public.example/", "http://public.example/\r\nX: y", "http://public.example/\0", "http://[::1/", "http://.[2606:4700::1111]/", "http://[2606:4700::1111]x/",
     "HTTP://127.0.0.1/", "http://a..b/", "http://-/", "http://" + "a" * 300 + "/", "http://public.example/" + "x" * 5000, "gopher://x/",
 ])  # fmt: skip
 def test_what_is_no_plain_url_is_refused(resolve, url):
@@ -138,3 +142,26 @@ def test_what_is_opened_opens_nothing_else(resolve, allowed, url):
 def test_an_entry_that_is_none(entry):
     with pytest.raises(ValueError, match="no host name, address or network"):
         Guard([entry])
+
+
+@given(
+    st.sampled_from(["http", "https"]),
+    st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}(\.[a-z][a-z0-9-]{0,20}){1,3}", fullmatch=True),
+    st.none() | st.integers(1, 65_535),
+    st.from_regex(r"(/[!$-;=?-\[\]-~]{0,20}){1,3}", fullmatch=True),
+)
+def test_a_target_is_what_its_url_says(scheme, host, port, path):
+    with names_resolved():
+        target = Guard().judge(f"{scheme}://{host}{'' if port is None else f':{port}'}{path}")
+    assert (target.scheme, target.host, target.port) == (scheme, host, port or PORTS[scheme])
+    assert target.path == path.removesuffix("?")
+
+
+@given(st.text() | st.text().map("http://{}".format) | st.ip_addresses().map("http://{}/".format))
+def test_any_text_is_a_public_target_or_refused(text):
+    with names_resolved():
+        try:
+            target = Guard().judge(text)
+        except Invalid:
+            return
+    assert ipaddress.ip_address(target.address).is_global

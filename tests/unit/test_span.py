@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from webob import Request
 
 from glance.core.errors import RangeNotSatisfiable
@@ -82,3 +84,23 @@ def test_a_file_goes_by_the_wrapper_of_the_server_where_there_is_one(server_has_
     assert isinstance(response.app_iter, Wrapped) is server_has_it
     assert response.app_iter[0] is blob.file if server_has_it else response.app_iter is blob
     assert response.content_length == 3
+
+
+@given(st.integers(1, 2**63 - 1), st.data())
+def test_any_range_within_comes_back(total, data):
+    start = data.draw(st.integers(0, total - 1))
+    length = data.draw(st.integers(1, total - start))
+    last = start + length - 1
+    assert span_of(asked(f"bytes={start}-{last}"), total) == Span(start, length)
+    assert span_of(asked(f"bytes={start}-"), total) == span_of(asked(f"bytes=-{total - start}"), total)
+    assert span_of(asked(f"bytes={start}-{total + last}"), total) == Span(start, total - start)
+
+
+@given(st.text() | st.from_regex(r"bytes=[0-9]*-[0-9]*"), st.integers(0, 2**63 - 1))
+def test_any_text_is_a_span_within_or_the_whole_or_not_satisfiable(text, total):
+    try:
+        span = span_of(asked(text), total)
+    except RangeNotSatisfiable as error:
+        assert error.total == total
+    else:
+        assert span is None or 0 <= span.start < span.start + span.length <= total
