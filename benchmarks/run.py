@@ -155,7 +155,6 @@ def main() -> None:
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory(dir=given.directory, prefix="glance-bench-") as name:
-        Path(name).chmod(0o755)  # nginx's workers have to pass
         measures.room_for(Path(name), 12 * GIB)
         run = Run(Path(name), given.rounds, given.duration, given.counts)
         for part in parts:

@@ -78,7 +78,7 @@ disable-logging = true
 """
 
 NGINX_CONF = """\
-daemon off; pid {here}/nginx.pid; error_log {here}/nginx.log; worker_processes 2;
+{user} daemon off; pid {here}/nginx.pid; error_log {here}/nginx.log; worker_processes 2;
 events {{ }}
 http {{
   access_log off; sendfile on; client_max_body_size 0; client_body_temp_path {here}/tmp;
@@ -240,9 +240,8 @@ def peer(here: Path) -> Iterator[Peer]:
 def nginx(here: Path) -> Iterator[Side]:
     (here / "files").mkdir(parents=True)
     side = Side("nginx", free_port())
-    (here / "nginx.conf").write_text(NGINX_CONF.format(here=here, port=side.port))
-    if os.geteuid() == 0:  # its workers are not
-        (here / "files").chmod(0o777)
+    user = "user root;" if os.geteuid() == 0 else ""  # so that its workers may work wherever we may
+    (here / "nginx.conf").write_text(NGINX_CONF.format(here=here, port=side.port, user=user))
     command = [program("nginx", "nginx-light"), "-c", here / "nginx.conf", "-e", here / "nginx.log"]
     with _running(subprocess.Popen(command), side.port) as pid:
         side.pids = [pid, *_children(pid)]

@@ -3,11 +3,12 @@
 
 Under eventlet `threading` is green, and whatever blocks in it blocks every request. Here a fixed number of real
 threads take work from a queue; a green thread that has to wait sleeps in the hub until a byte in a pipe wakes
-it. A lane is one piece of work with blocks queued for it in order: at most DEPTH of them, at most one thread at
-a time. So memory and threads stay bounded however many uploads run, and nobody polls.
+it. A lane is one piece of work with blocks queued for it in order, at most one thread at a time. The more lanes there
+are, the fewer blocks wait in each. So memory and threads stay bounded however many uploads run, and nobody polls.
 """
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +23,8 @@ _queue: Any = patcher.original("queue")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEPTH = 4  # blocks that wait in one lane
+DEPTH = 8  # blocks that wait in one lane, at most
+BLOCKS = 256  # blocks that wait in all lanes, where each may have one
 STALE = 64 * 1024  # wake-up bytes read at a time
 
 
@@ -79,9 +81,17 @@ class Threads:
         self._count = count
         self._work: Any = None
         self._waker: Waker | None = None
+        self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
 
     def lane(self, work: Callable[[bytes], object], /) -> "Lane":
-        return Lane(work, self)
+        lane = Lane(work, self)
+        self._lanes.add(lane)
+        return lane
+
+    @property
+    def depth(self) -> int:
+        """Blocks that may wait in one lane."""
+        return max(1, min(DEPTH, BLOCKS // (len(self._lanes) or 1)))
 
     def call(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         task = _Call(self.waker, lambda: work(*args, **kwargs))
@@ -153,7 +163,7 @@ class Lane:
         self._error: BaseException | None = None
 
     def put(self, block: bytes, /) -> None:
-        self._wait(DEPTH - 1)
+        self._wait(self._threads.depth - 1)
         self._raise()
         with self._lock:
             self._blocks.append(block)

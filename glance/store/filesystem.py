@@ -24,6 +24,7 @@ from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, S
 from glance.core.inline import INLINE
 from glance.core.ports import Held, Source, Threads
 from glance.store.blob import FileBlob
+from glance.store.direct import DirectWriter
 
 LOG = logging.getLogger(__name__)
 
@@ -194,20 +195,15 @@ def _link(source: Path, target: Path) -> None:
 
 def _pour(source: Source, descriptor: int) -> None:
     """Write the source to its clean end, and to the disk."""
-    lane = source.threads.lane(lambda block: _write(descriptor, block))
+    writer = DirectWriter(descriptor)
+    lane = source.threads.lane(writer.write)
     try:
         while block := source.read(BLOCK):
             lane.put(block)
         lane.finish()
-        source.threads.call(os.fsync, descriptor)
+        source.threads.call(writer.finish)
     finally:
         lane.abandon()  # nobody may write to the descriptor once it is closed
-
-
-def _write(descriptor: int, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _sync_directory(directory: Path) -> None:

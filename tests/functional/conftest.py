@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures with real daemons. When a test fails, their logs are part of the report."""
+"""Fixtures with real daemons. When a test fails, their logs are part of the report. Whatever is tested, these may not hold
+a secret of the configuration; with GLANCE_DEBUG=1 all daemons log at DEBUG."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.daemons import Installation
+from tests.functional.traces import logged
 
 LOGS = pytest.StashKey[list[Installation]]()
 
@@ -18,6 +20,7 @@ def installation(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ins
     request.node.stash.setdefault(LOGS, []).append(made)
     yield made
     made.end()
+    assert logged(made) == []
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         yield made
     finally:
         made.end()
+    assert logged(made) == []
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,11 +18,13 @@ from glance.client import Client
 CODE = Path(glance.__file__).parents[1]
 PROGRAMS = Path(__file__).parents[2] / "bin"
 
+DEBUG = bool(os.environ.get("GLANCE_DEBUG"))
+
 # The file of March 2011, with the words in braces filled in.
 CONFIG = """\
 [DEFAULT]
 verbose = True
-debug = False
+debug = {debug}
 {common}
 [app:glance-api]
 paste.app_factory = glance.server:app_factory
@@ -72,7 +74,13 @@ class Installation:
         """Write the configuration anew, with other further lines."""
         self._extra |= extra
         self.config.write_text(
-            CONFIG.format(folder=self.folder, api_port=self.api_port, registry_port=self.registry_port, **self._extra)
+            CONFIG.format(
+                debug=DEBUG,
+                folder=self.folder,
+                api_port=self.api_port,
+                registry_port=self.registry_port,
+                **self._extra,
+            )
         )
 
     def command(self, program: str, *arguments: str) -> list[str]:

@@ -32,22 +32,23 @@ def copy_database(source: Path, target: Path) -> None:
         database.backup(copy)
 
 
-def test_back_from_a_backup(installation: Installation, tmp_path: Path) -> None:
+def test_back_from_a_backup(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> None:
+    backup = tmp_path_factory.mktemp("backup")
     database, images = installation.folder / "glance.sqlite", installation.folder / "images"
     installation.start()
     data = {put(installation, blob): blob for blob in (os.urandom(5000), os.urandom(6000))}
     kept, deleted = data
-    copy_database(database, tmp_path / "glance.sqlite")
+    copy_database(database, backup / "glance.sqlite")
     assert requests.delete(url(installation, f"/{deleted}"), timeout=20).status_code == 200
     late = put(installation, b"after the copy of the database")
-    shutil.copytree(images, tmp_path / "images")
+    shutil.copytree(images, backup / "images")
     assert installation.control("all", "stop").returncode == 0
 
     shutil.rmtree(images)
     for file in installation.folder.glob("glance.sqlite*"):
         file.unlink()
-    shutil.copytree(tmp_path / "images", images)
-    copy_database(tmp_path / "glance.sqlite", database)
+    shutil.copytree(backup / "images", images)
+    copy_database(backup / "glance.sqlite", database)
     installation.start("registry")
     mended = installation.run("glance-manage", "fsck", "--older-than", "0", "--delete", "--repair")
     assert mended.returncode == 1, mended.stdout + mended.stderr

@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, make_url
 from glance.registry.db.engine import connect, reading
 from tests.functional.daemons import Installation, free_port
 from tests.functional.test_trouble import OCTETS, url
-from tests.functional.traces import MARK, hold, said_by_commands
+from tests.functional.traces import MARK, hold, logged, said_by_commands
 
 pytestmark = pytest.mark.functional
 
@@ -106,3 +106,18 @@ def test_lines_that_are_none_are_told_by_their_number(installation: Installation
     assert not [text for text in told if MARK in text]
     logs = Path(installation.folder, "log")
     assert not [path for path in logs.rglob("*") if path.is_file() and MARK in path.read_text()]
+
+
+def test_what_is_looked_for_after_every_test_is_found(installation: Installation) -> None:
+    """Else the fixtures would look for nothing."""
+    key, password = f"{MARK}-key", f"{MARK}-password"
+    installation.configure(common=f"registry_key = {key}\ncert_file = /not/secret")
+    (installation.folder / "log").mkdir()
+    log = installation.folder / "log/glance-api.log"
+    for text, found in ((f"{key}\n", ["glance-api.log"]), (f"a {password}.", []), ("/not/secret", [])):
+        log.write_text(text)
+        assert logged(installation) == found
+    use(installation, f"postgresql://glance:{password}@127.0.0.1/glance")
+    log.write_text(f"a {password}.")
+    assert logged(installation) == ["glance-api.log"]
+    log.unlink()

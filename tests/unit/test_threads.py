@@ -11,7 +11,7 @@ from eventlet import patcher
 from greenlet import GreenletExit
 
 from glance.core.inline import INLINE
-from glance.serve.threads import DEPTH, Threads
+from glance.serve.threads import BLOCKS, DEPTH, Threads
 
 PATIENCE = 5
 
@@ -152,6 +152,19 @@ def test_a_lane_takes_so_many_blocks_and_no_more(native):
     filling.wait()
     lane.finish()
     assert gate.seen == [b"%d" % number for number in range(20)]
+
+
+def test_many_lanes_share_the_blocks_that_may_wait(native):
+    lanes = [native.lane(len) for _ in range(BLOCKS // DEPTH)]
+    assert native.depth == DEPTH
+    lanes += [native.lane(len) for _ in range(BLOCKS)]
+    assert native.depth == 1
+    for lane in lanes:
+        lane.put(b"x")
+    for lane in lanes:
+        lane.finish()
+    del lane, lanes
+    assert native.depth == DEPTH
 
 
 def test_one_block_of_a_lane_at_a_time(native):
