@@ -18,7 +18,7 @@ from glance.serve.head import Head
 from glance.serve.pace import Pace
 
 STALL_TIMEOUT = 60  # seconds in which a client that reads nothing is given up
-STEP = 1024 * 1024  # bytes sent before others get their turn
+STEP = 256 * 1024  # bytes sent before others get their turn
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # PEP 3333: bytes, shown as Latin-1
