@@ -72,21 +72,26 @@ class Comparison:
         figures = (took, *(late - early for early, late in zip(before, after, strict=True)))
         self._figures.setdefault(who, []).append(figures)
 
+    def part(self, who: str) -> float:
+        """How much of another's speed glance has; the median of the rounds."""
+        pairs = zip(self._figures[who], self._figures["glance"], strict=True)
+        return statistics.median(run[0] / our[0] for run, our in pairs)
+
     def show(self, size: int) -> None:
         print(f"{self._name}, {size // MIB} MiB")
-        ours = self._figures["glance"]
         for who, runs in self._figures.items():
             took, api, own, others = (statistics.median(column) for column in zip(*runs, strict=True))
             least, most = min(run[0] for run in runs), max(run[0] for run in runs)
-            ratio = statistics.median(run[0] / our[0] for run, our in zip(runs, ours, strict=True))
-            beside = "" if who == "glance" else f"; glance has {ratio:.2f} of this speed"
+            beside = "" if who == "glance" else f"; glance has {self.part(who):.2f} of this speed"
             print(
                 f"  {who:27} {took:5.2f} s ({least:.2f}–{most:.2f}), {size / MIB / took:3.0f} MiB/s; CPU: glance-api "
                 f"{api:.2f} s, client {own:.2f} s, servers {others:.2f} s{beside}"
             )
 
 
-def speed(clouds: Clouds, rounds: int, size: int) -> None:
+def speed(clouds: Clouds, rounds: int, size: int) -> dict[str, float]:
+    """Parts of the libraries' speed that glance has, by what was done."""
+    found: dict[str, float] = {}
     file = random_file(clouds.folder / "image", size)
     for store, cloud in (("s3", clouds.s3), ("swift", clouds.swift)):
         up, segments, down = (
@@ -96,7 +101,12 @@ def speed(clouds: Clouds, rounds: int, size: int) -> None:
             one_round(clouds, store, cloud, file, (up, segments, down))
         for comparison in (up, segments, down):
             comparison.show(size)
+        for name, comparison, library in (("up", up, cloud.library), ("up unknown", segments, cloud.segmented)):
+            found[f"{store} {name}"] = comparison.part(library)
+            found[f"{store} {name} digests"] = comparison.part(f"{library} and digests")
+        found[f"{store} down"] = down.part(cloud.library)
     file.unlink()
+    return found
 
 
 def one_round(

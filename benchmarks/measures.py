@@ -118,6 +118,20 @@ def peak_of(side: sides.Side, work: Callable[[], object]) -> tuple[int, int]:
     return before, peak
 
 
+def load(side: sides.Side, url: str, duration: int, connections: int) -> tuple[float, int, int]:
+    """MiB per second of so many connections that download one file again and again, how many of them failed in some
+    way, and the most bytes in memory of the side's biggest process."""
+    command = [program("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{duration}s", "--timeout", "60s", url]
+    texts: list[str] = []
+    _, peak = peak_of(
+        side, lambda: texts.append(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    )
+    (text,) = texts
+    amount, unit = re.search(r"Transfer/sec:\s+([0-9.]+)([KMG])B", text).groups()  # type: ignore[union-attr]
+    errors = sum(int(number) for number in re.findall(r"(?:connect|read|write|timeout|responses:) ([0-9]+)", text))
+    return float(amount) * {"K": 1 / 1024, "M": 1, "G": 1024}[unit], errors, peak
+
+
 def rate(side: sides.Side, method: str, url: str, here: Path, duration: int, connections: int = 16) -> Rate:
     """wrk, which takes little of the processor itself, with a single thread."""
     script = here / "method.lua"

@@ -13,7 +13,7 @@ import random
 import statistics
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -220,7 +220,7 @@ def milliseconds(engines: list[Engine], case: Case, runs: int) -> list[float]:
 
 def prepared(url: str, count: int) -> Engine:
     """A database with so many images, filled if it is empty."""
-    engine = connect(f"{url}{count}")
+    engine = connect(url)
     prepare(engine)
     with engine.connect() as connection:
         empty = connection.execute(text("SELECT count(*) FROM images")).scalar_one() == 0
@@ -231,14 +231,24 @@ def prepared(url: str, count: int) -> Engine:
     return engine
 
 
-def page_costs(url: str, counts: list[int], runs: int = 9) -> Iterator[tuple[int, float]]:
-    """(number of images, milliseconds of a page, the mean of all cases)."""
-    engines = [prepared(url, count) for count in counts]
-    costs = [milliseconds(engines, case, runs) for case in cases()]
+@dataclass(frozen=True)
+class Costs:
+    """Milliseconds of a page by number of images: the mean of all cases, and those of the case that grows most."""
+
+    mean: dict[int, float]
+    worst: dict[int, float]
+
+
+def page_costs(url_of: Callable[[int], str], counts: list[int], runs: int = 12) -> Costs:
+    """`url_of` names a database for so many images."""
+    engines = [prepared(url_of(count), count) for count in counts]
+    found = {case: milliseconds(engines, case, runs) for case in cases()}
     for engine in engines:
         engine.dispose()
-    for position, count in enumerate(counts):
-        yield count, statistics.mean(found[position] for found in costs)
+    case, worst = max(found.items(), key=lambda pair: pair[1][-1] / pair[1][0])
+    print(f"  of {len(found)} pages, this one grows most: {case.name}, {case.place}")
+    means = [statistics.mean(costs) for costs in zip(*found.values(), strict=True)]
+    return Costs(dict(zip(counts, means, strict=True)), dict(zip(counts, worst, strict=True)))
 
 
 def main() -> None:
@@ -248,7 +258,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     given = parser.parse_args()
-    engines = [prepared(given.url, count) for count in given.counts]
+    engines = [prepared(f"{given.url}{count}", count) for count in given.counts]
     for case in cases():
         if given.only not in case.name:
             continue

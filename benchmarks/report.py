@@ -42,13 +42,20 @@ def floor(found: Figures) -> float:
     return (found["up md5 alone"] + found["up sha512 alone"] + found["up nginx"]) / 2
 
 
+def _figure(name: str) -> Callable[[Figures], float]:
+    return lambda found: found[name]
+
+
 def _over(one: str, other: str) -> Callable[[Figures], float]:
     return lambda found: found[one] / found[other]
 
 
-def _page_growth(found: Figures) -> float:
-    costs = _pages(found)
-    return costs[max(costs)] / costs[min(costs)]
+def _page_growth(database: str, kind: str = "page") -> Callable[[Figures], float]:
+    def growth(found: Figures) -> float:
+        costs = _pages(found, f"{kind} {database}")
+        return costs[max(costs)] / costs[min(costs)]
+
+    return growth
 
 
 TARGETS = (
@@ -66,7 +73,27 @@ TARGETS = (
         "metadata of an image: requests a second, of the peer's", _over("metadata glance", "metadata peer"), least=8
     ),
     Target("list of 20: requests a second, of the peer's", _over("list glance", "list peer"), least=8),
-    Target("page of 20: time with most images, of that with fewest", _page_growth, most=1.3),
+    *(
+        Target(
+            f"{what} of 20 in {name}: time with most images, of that with fewest", _page_growth(key, kind), most=1.3
+        )
+        for key, name in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL"))
+        for kind, what in (
+            ("page", "pages, mean of all sorts and filters,"),
+            ("worst page", "the page that grows most"),
+        )
+    ),
+    *(
+        Target(f"{what}: speed, of {library}'s{beside}", _figure(f"cloud {key}"), least=0.9)
+        for store, library, segmented in (("s3", "boto3", "boto3"), ("swift", "swiftclient", "SwiftService"))
+        for key, what, library, beside in (
+            (f"{store} up digests", f"{store} up", library, " while md5 and sha512 are computed beside it"),
+            (f"{store} up", f"{store} up", library, " alone"),
+            (f"{store} up unknown digests", f"{store} up, size unknown", segmented, " with digests"),
+            (f"{store} up unknown", f"{store} up, size unknown", segmented, " alone"),
+            (f"{store} down", f"{store} down", library, " alone"),
+        )
+    ),
     Target("start of both daemons: seconds", lambda found: found["start glance"], most=1.5),
 )
 
@@ -179,19 +206,40 @@ def _memory(axes: Any, found: Figures, _: object) -> None:
     axes.set_title("Memory that the biggest process grows by, MiB")
 
 
-def _pages(found: Figures) -> dict[int, float]:
-    return {int(name.split()[1]): value for name, value in found.items() if name.startswith("page ")}
+def _pages(found: Figures, what: str) -> dict[int, float]:
+    """Milliseconds by number of images."""
+    costs = {int(name.split()[-1]): value for name, value in found.items() if name.startswith(f"{what} ")}
+    if not costs:
+        raise KeyError(what)
+    return costs
 
 
 def _page_cost(axes: Any, found: Figures, _: object) -> None:
-    costs = _pages(found)
-    if not costs:
-        raise KeyError("page")
-    axes.plot(list(costs), list(costs.values()), "o-", color=OURS)
+    for database, style in (("sqlite", "o-"), ("postgresql", "s--")):
+        costs = _pages(found, f"page {database}")
+        axes.plot(list(costs), list(costs.values()), style, color=OURS, label=database)
+    axes.legend(frameon=False)
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("images in the table")
     axes.set_title("Milliseconds of a page of twenty in the registry, mean of all sorts and filters")
+
+
+def _load(axes: Any, found: Figures, _: object) -> None:
+    counts = sorted({int(name.split()[1]) for name in found if name.startswith("load ")})
+    if not counts:
+        raise KeyError("load")
+    axes.plot(counts, [found[f"load {count} MiB/s"] for count in counts], "o-", color=OURS)
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("connections that download at once, from one process")
+    axes.set_ylabel("MiB a second")
+    beside = axes.twinx()
+    beside.plot(counts, [found[f"load {count} memory"] for count in counts], "s--", color=NGINX)
+    beside.set_ylim(bottom=0)
+    beside.set_ylabel("its memory, MiB (dashed)")
+    axes.set_title("Load")
 
 
 def _past(axes: Any, _: object, history: list[dict[str, Any]]) -> None:
@@ -212,5 +260,6 @@ PLOTS: dict[str, Callable[..., None]] = {
     "requests": _requests,
     "memory": _memory,
     "pages": _page_cost,
+    "load": _load,
     "history": _past,
 }

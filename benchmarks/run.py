@@ -17,11 +17,15 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import measures, report, sides
+from benchmarks.cloud_servers import Clouds
+from benchmarks.clouds import speed
 from benchmarks.measures import GIB, MIB, in_turn, medians
 from benchmarks.pages import page_costs
+from tests.servers.postgresql import Postgresql
 
-PARTS = ("start", "data", "parallel", "beside", "requests", "pages")
+PARTS = ("start", "data", "parallel", "beside", "load", "requests", "pages", "clouds")
 BESIDE = (32, 8)  # downloads and uploads
+LOADS = (16, 250, 1000, 4000)  # connections at once
 LISTED = 40  # images on each side when lists are asked for
 
 
@@ -110,8 +114,7 @@ class Run:
 
     def requests(self) -> None:
         """Metadata of one image, and a list of twenty."""
-        here = self._fresh()
-        here.mkdir()
+        here = self._fresh_made()
         with sides.glance(self._fresh()) as ours, sides.peer(self._fresh()) as peer:
             for what in ("metadata", "list"):
                 works: dict[str, Callable[[], float]] = {}
@@ -123,10 +126,40 @@ class Run:
                 self._note(what, medians(in_turn(self._rounds, works)))
                 self._note(f"{what} processor", medians(spent))
 
+    def load(self) -> None:
+        """Ever more connections that download an image of 16 MiB again and again, and one process for them all."""
+        file = measures.random_file(self._here / "16MiB", 16 * MIB)
+        with sides.glance(self._fresh()) as side:
+            image = side.reserve("down")
+            measures.run(side.upload_command(image, file))
+            for connections in LOADS:
+                speed, errors, peak = measures.load(side, side.data(image), 2 * self._duration, connections)
+                self._note(f"load {connections}", {"MiB/s": speed, "errors": errors, "memory": peak / MIB})
+        file.unlink()
+
     def pages(self) -> None:
-        """A page of twenty, against the number of images."""
-        for count, cost in page_costs(f"sqlite:///{self._here}/pages", self._counts):
-            self.figures[f"page {count}"] = cost
+        """A page of twenty, against the number of images, in two databases."""
+        server = Postgresql()
+        server.start()
+        try:
+            for name, url_of in (
+                ("sqlite", lambda count: f"sqlite:///{self._here}/pages{count}"),
+                ("postgresql", lambda count: server.new_database()),
+            ):
+                costs = page_costs(url_of, self._counts)
+                self._note(f"page {name}", {str(count): cost for count, cost in costs.mean.items()})
+                self._note(f"worst page {name}", {str(count): cost for count, cost in costs.worst.items()})
+        finally:
+            server.remove()
+
+    def clouds(self) -> None:
+        """Parts of the speed that boto3's and swiftclient's own transfers have to the same servers."""
+        clouds = Clouds(self._fresh_made(), moto=False)
+        try:
+            clouds.start()
+            self._note("cloud", speed(clouds, max(3, self._rounds // 2), 512 * MIB))
+        finally:
+            clouds.stop()
 
     def _rate(self, side: sides.Side, asked: tuple[str, str], here: Path, spent: list[float]) -> float:
         found = measures.rate(side, *asked, here, self._duration)
@@ -142,13 +175,20 @@ class Run:
         self._number += 1
         return self._here / str(self._number)
 
+    def _fresh_made(self) -> Path:
+        made = self._fresh()
+        made.mkdir()
+        return made
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between; the others are not run")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of each kind (default 5)")
     parser.add_argument("--duration", type=int, default=5, help="seconds that requests are counted for (default 5)")
-    parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="images in a table")
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000], help="images in a table"
+    )
     parser.add_argument("--directory", help="where to work; default: the system's temporary directory")
     given = parser.parse_args()
     parts = given.only.split(",")

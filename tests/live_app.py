@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small WSGI application on glance.serve, as a program: tests/functional talks to it over raw sockets.
 
-It prints its port when it answers, and its log goes to standard error. `--set connection.IDLE_TIMEOUT=1` changes
-a constant of a module of glance.serve.
+It prints its port when it answers, and its log goes to standard error. `--set serve.connection.IDLE_TIMEOUT=1`
+changes a constant of a module of glance.
 """
 
 import argparse
@@ -35,8 +35,8 @@ def main() -> None:
     logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s %(message)s")
     for setting in options.set:
         name, _, value = setting.partition("=")
-        module, _, constant = name.partition(".")
-        setattr(importlib.import_module(f"glance.serve.{module}"), constant, type_of(value))
+        module, _, constant = name.rpartition(".")
+        setattr(importlib.import_module(f"glance.{module}"), constant, type_of(value))
     from glance.serve.tls import Tls
 
     cert, _, ca = (options.tls or "").partition(",")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import eventlet
 
+from glance.core.pace import Pace
 from glance.serve import head as heads
 from glance.serve.input import Input
 from glance.serve.output import Blocking, ClientGoneError, Output, call_here
-from glance.serve.pace import Pace
 from glance.serve.rate import Rate, client_of
 from glance.serve.tls import Tls
 

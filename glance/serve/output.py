@@ -14,8 +14,8 @@ from typing import BinaryIO, TypeAlias
 import eventlet
 from eventlet import hubs
 
+from glance.core.pace import Pace
 from glance.serve.head import Head
-from glance.serve.pace import Pace
 
 STALL_TIMEOUT = 60  # seconds in which a client that reads nothing is given up
 STEP = 256 * 1024  # bytes sent before others get their turn

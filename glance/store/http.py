@@ -6,22 +6,30 @@ for the Host header and for TLS.
 """
 
 import http.client
+import io
 import logging
 import re
 import socket
 import ssl
+import time
 from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
 from glance.core.errors import BlobMissing, Invalid, StoreDown
+from glance.core.pace import Pace
 from glance.store.blob import StreamBlob
 from glance.store.guard import Guard, Target
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 LOG = logging.getLogger(__name__)
 
 MAX_HOPS = 5  # redirects that are followed
 BLOCK = 256 * 1024  # bytes read at a time
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+LEAST_RATE = 1024  # bytes per second, on the average, of a server that is waited for
 GONE = frozenset({404, 410})
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "glance", "Connection": "close"}
 
@@ -73,7 +81,7 @@ class HttpStore:
                     raise BlobMissing("the server of the image has fewer bytes than the image")
                 _skip(answer, start)
                 size = length if length is not None else None if total is None else max(total - start, 0)
-            return StreamBlob(answer.read, size=size, total=total, close=answer.close)
+            return StreamBlob(answer.read1, size=size, total=total, close=answer.close)
         except BaseException:
             answer.close()
             raise
@@ -98,7 +106,7 @@ class HttpStore:
         connection = http.client.HTTPConnection(target.host, target.port)
         try:
             with self._connected(target) as sock:
-                connection.sock = sock
+                connection.sock = _Paced(sock)
                 connection.request(method, target.path, headers=HEADERS | {"Host": _authority(target)} | headers)
                 # The answer reads from a file of its own on the socket, which its close() closes at last.
                 return connection.getresponse()
@@ -116,6 +124,37 @@ class HttpStore:
                 sock.close()
             raise
         return sock
+
+
+class _Paced:
+    """As much of a socket as http.client needs. Whoever sends too slowly, be it the head, raises TimeoutError."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sendall = sock.sendall
+        self.close = sock.close
+        self._sock = sock
+
+    def makefile(self, _: str) -> BinaryIO:
+        return io.BufferedReader(_PacedFile(self._sock.makefile("rb", buffering=0)))
+
+
+class _PacedFile(io.RawIOBase):
+    def __init__(self, file: socket.SocketIO) -> None:
+        self._file = file
+        self._pace = Pace(LEAST_RATE)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int | None:
+        before = time.monotonic()
+        count = self._file.readinto(buffer)
+        self._pace.note(time.monotonic() - before, count or 0)
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _authority(target: Target) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from glance.core import pace
 from glance.core.errors import BlobMissing, Invalid, StoreDown
 from glance.core.ports import Source
 from glance.store.guard import Guard
@@ -108,6 +109,14 @@ def test_bytes_that_break_off_are_no_end(store, web, path, start):
     with pytest.raises(StoreDown):
         read(store, web.url(path), start=start)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("path", ["drips", "drips?head=1"])
+@pytest.mark.parametrize("start", [0, 700_000])
+def test_a_server_that_is_slow_on_purpose_is_given_up(store, web, path, start, monkeypatch):
+    monkeypatch.setattr(pace, "WINDOW", 0.3)
+    with pytest.raises(StoreDown):
+        read(store, web.url(path), start=start)
 
 
 def test_a_beginning_behind_the_end(store, web):

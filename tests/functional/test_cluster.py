@@ -28,7 +28,7 @@ from tests.servers.haproxy import Haproxy
 from tests.servers.postgresql import Postgresql
 from tests.servers.swift import Swift
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 MIB = 1024 * 1024
 BODY = os.urandom(6 * MIB)  # in parts and segments

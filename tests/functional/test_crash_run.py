@@ -6,7 +6,7 @@ import pytest
 from tests.functional.crash_run import CrashRun
 from tests.functional.daemons import Installation
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 ROUNDS = 20
 

@@ -23,7 +23,7 @@ from glance.registry.handlers import Records
 from tests.fakes.registry import MemoryRegistry
 from tests.functional.daemons import Installation
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 DOCS = Path(__file__).parents[2] / "docs"
 API, REGISTRY = DOCS / "openapi.yaml", DOCS / "openapi-registry.yaml"

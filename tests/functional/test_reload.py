@@ -18,7 +18,7 @@ import requests
 from tests.functional.daemons import Installation, answer_of, free_port, slow_upload
 from tests.functional.live import PATIENCE, Wire, request, wait_until
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 CLIENTS = 8
 DAEMONS = ("glance-api", "glance-registry")

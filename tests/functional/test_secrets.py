@@ -19,7 +19,7 @@ from tests.servers.interceptor import CUT, RESET, Interceptor, intercepting
 from tests.servers.scripted import Reply, scripted
 from tests.servers.swift import Swift
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 MIB = 1024 * 1024
 BYTES = os.urandom(6 * MIB)  # in parts, of S3 and of Swift
@@ -166,7 +166,7 @@ def test_no_answer_log_record_or_command_line_holds_a_secret(
     assert installation.control("--debug", "all", "restart").returncode == 0
     for store in CLOUDS:
         assert call.upload(store).status_code == 503
-    call.told += said_by_commands(installation)
+    call.told += said_by_commands(installation, "store-check", "fsck")
     configure(installation, swift, free_port(), WRONG_KEY)  # where nobody listens
     assert installation.control("--debug", "all", "restart").returncode == 0
     for store in CLOUDS:

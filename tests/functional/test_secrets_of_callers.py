@@ -15,7 +15,7 @@ from tests.servers.interceptor import Interceptor, intercepting
 from tests.servers.keystone import Keystone
 from tests.servers.swift import KeystoneSwift
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 PASSWORD = f"{MARK}-password-11d7"
 WRONG = f"{MARK}-wrong-b62c"
@@ -122,7 +122,7 @@ def test_keystone(installation: Installation, keystone_swift: KeystoneSwift, bet
         exchange(installation, told, headers)
     for headers in ({"X-Auth-Token": WRONG}, {"X-Auth-Token": WRONG, "X-Service-Token": WRONG}):
         exchange(installation, told, headers, 401)
-    told += said_by_commands(installation)
+    told += said_by_commands(installation, "store-check", "usage")
     configure_keystone(installation, keystone_swift, between.port, good[0], WRONG)  # the store is not let in
     restart(installation)
     exchange(installation, told, callers["alice"], 503)

@@ -12,7 +12,7 @@ from tests.functional.daemons import Installation, free_port
 from tests.functional.test_trouble import OCTETS, url
 from tests.functional.traces import MARK, hold, logged, said_by_commands
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 WRONG = f"{MARK}-database-4e8a"
 # URLs with a mistake that is easily made in them. {port} is one where nobody listens.
@@ -63,7 +63,7 @@ def test_a_database_with_a_password(installation: Installation, kind: str, reque
     ):
         assert asked.status_code == 200
         told.append(f"{asked.headers} {asked.text}")
-    told += said_by_commands(installation)
+    told += said_by_commands(installation, "fsck", "sync", "purge")
     stored = rows(address)
     assert any("file://" in row for row in stored)
 
@@ -90,7 +90,7 @@ def test_mistakes_in_the_address(installation: Installation, mistake: str) -> No
     use(installation, MISTAKES[mistake].format(port=free_port()))
     started = installation.control("--debug", "all", "start")
     assert started.returncode == 1
-    told = [started.stdout + started.stderr, *said_by_commands(installation, "version", "purge")]
+    told = [started.stdout + started.stderr, *said_by_commands(installation, "version")]
     assert all("ERROR: " in text for text in told[1:])
     assert not [text for text in told if "Traceback" in text]
     assert hold({WRONG, MARK}, told, installation) == []

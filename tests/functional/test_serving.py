@@ -127,7 +127,7 @@ def test_a_port_is_nobody_elses(start):
 
 
 def test_a_connection_too_many_waits_for_its_turn(start):
-    live = start("--set", "green.CONNECTIONS=2")
+    live = start("--set", "serve.green.CONNECTIONS=2")
     with running(live) as first, running(live) as second, live.connect() as third:
         third.send(request(b"Connection: close", target=b"/third"))
         for wire in (first, second):
@@ -140,7 +140,7 @@ def test_a_connection_too_many_waits_for_its_turn(start):
 
 
 def test_a_connection_that_waits_for_its_turn_goes_before_one_that_is_idle(start):
-    live = start("--set", "green.CONNECTIONS=2")
+    live = start("--set", "serve.green.CONNECTIONS=2")
     with running(live) as first, idle(live), live.connect() as third:
         third.send(request())
         assert third.answer().status == 200
@@ -149,7 +149,7 @@ def test_a_connection_that_waits_for_its_turn_goes_before_one_that_is_idle(start
 
 
 def test_and_before_one_that_becomes_idle(start):
-    live = start("--set", "green.CONNECTIONS=2")
+    live = start("--set", "serve.green.CONNECTIONS=2")
     with running(live), running(live) as second, live.connect() as third:
         third.send(request())
         second.send(b"hello")
@@ -158,7 +158,7 @@ def test_and_before_one_that_becomes_idle(start):
 
 
 def test_the_last_place_is_a_place(start):
-    live = start("--set", "green.CONNECTIONS=2")
+    live = start("--set", "serve.green.CONNECTIONS=2")
     with running(live), live.connect() as last:
         last.sock.settimeout(0.3)
         with pytest.raises(TimeoutError):  # nobody waits for its place, so it is not closed
@@ -169,7 +169,7 @@ def test_the_last_place_is_a_place(start):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_connection_that_waits_for_its_turn_does_not_keep_the_process(start, number):
-    live = start("--set", "green.CONNECTIONS=1")
+    live = start("--set", "serve.green.CONNECTIONS=1")
     with running(live) as first, live.connect() as second, live.connect() as third:
         second.send(request())
         third.send(request())
@@ -183,7 +183,7 @@ def test_a_connection_that_waits_for_its_turn_does_not_keep_the_process(start, n
 
 
 def test_a_head_that_comes_too_slowly_is_refused_however_steadily(start):
-    live = start("--set", "connection.HEAD_TIMEOUT=0.4")
+    live = start("--set", "serve.connection.HEAD_TIMEOUT=0.4")
     with live.connect() as wire:
         wire.sock.settimeout(0.1)
         started = time.monotonic()
@@ -199,14 +199,14 @@ def test_a_head_that_comes_too_slowly_is_refused_however_steadily(start):
 
 
 def test_a_connection_without_requests_is_closed(start):
-    live = start("--set", "connection.IDLE_TIMEOUT=0.2")
+    live = start("--set", "serve.connection.IDLE_TIMEOUT=0.2")
     with live.connect() as silent, idle(live) as kept:
         assert silent.is_closed()
         assert kept.is_closed()
 
 
 def test_a_body_that_does_not_come_is_broken(start):
-    live = start("--set", "connection.IDLE_TIMEOUT=0.2")
+    live = start("--set", "serve.connection.IDLE_TIMEOUT=0.2")
     with running(live, b"/echo") as wire:
         wire.send(b"he")
         answer = wire.answer()
@@ -215,7 +215,7 @@ def test_a_body_that_does_not_come_is_broken(start):
 
 @pytest.mark.parametrize("target", ["/stream?200000", "/file?{},0,200000000"])
 def test_a_reader_that_reads_nothing_is_given_up(start, tmp_path, target):
-    live = start("--set", "connection.IDLE_TIMEOUT=0.3", "--set", "output.STALL_TIMEOUT=0.3")
+    live = start("--set", "serve.connection.IDLE_TIMEOUT=0.3", "--set", "serve.output.STALL_TIMEOUT=0.3")
     with (tmp_path / "large").open("wb") as file:
         file.truncate(200_000_000)
     with live.connect() as wire:
@@ -225,7 +225,7 @@ def test_a_reader_that_reads_nothing_is_given_up(start, tmp_path, target):
 
 @pytest.mark.parametrize("target", [b"/echo", b"/patient"])
 def test_who_sends_a_body_byte_by_byte_is_given_up(start, target):
-    live = start("--least-rate", "1000", "--set", "pace.WINDOW=0.3")
+    live = start("--least-rate", "1000", "--set", "core.pace.WINDOW=0.3")
     with live.connect() as wire:
         wire.send(post(b"Content-Length: 1000", target=target))
         wire.sock.settimeout(0.02)
@@ -240,7 +240,7 @@ def test_who_sends_a_body_byte_by_byte_is_given_up(start, target):
 
 
 def test_who_is_slow_for_a_while_and_makes_up_for_it_is_not(start):
-    live = start("--least-rate", "1000", "--set", "pace.WINDOW=1.0")
+    live = start("--least-rate", "1000", "--set", "core.pace.WINDOW=1.0")
     with live.connect() as wire:
         wire.send(post(b"Content-Length: 100003"))
         for _ in range(3):
@@ -251,7 +251,7 @@ def test_who_is_slow_for_a_while_and_makes_up_for_it_is_not(start):
 
 
 def test_who_takes_an_answer_byte_by_byte_is_given_up(start, tmp_path):
-    live = start("--least-rate", "100000000", "--set", "pace.WINDOW=0.3")
+    live = start("--least-rate", "100000000", "--set", "core.pace.WINDOW=0.3")
     with (tmp_path / "large").open("wb") as file:
         file.truncate(200_000_000)
     with live.connect() as wire:
@@ -264,7 +264,7 @@ def test_who_takes_an_answer_byte_by_byte_is_given_up(start, tmp_path):
 
 
 def test_a_client_that_thinks_between_requests_may_do_so(start):
-    live = start("--least-rate", "100000", "--set", "pace.WINDOW=0.2")
+    live = start("--least-rate", "100000", "--set", "core.pace.WINDOW=0.2")
     with live.connect() as wire:
         for _ in range(4):
             wire.send(request())
@@ -342,7 +342,7 @@ def test_workers_serve_and_their_parent_does_not(start):
 
 
 def test_a_dead_worker_is_replaced(start):
-    live = start("--workers", "2", "--set", "workers.RESPAWN_PAUSE=0.1")
+    live = start("--workers", "2", "--set", "serve.workers.RESPAWN_PAUSE=0.1")
     before = workers_of(live)
     os.kill(min(before), signal.SIGKILL)
     wait_until(lambda: len(workers_of(live) | before) == 3 and len(workers_of(live)) == 2, "there are two again")

@@ -106,7 +106,7 @@ def test_old_protocols_are_not_spoken(start, authority):
 
 
 def test_handshakes_that_break_off_or_never_begin_harm_nobody(start, authority):
-    live = start("--tls", str(authority.issue("server")), "--set", "connection.HEAD_TIMEOUT=0.3")
+    live = start("--tls", str(authority.issue("server")), "--set", "serve.connection.HEAD_TIMEOUT=0.3")
     with live.connect() as silent, live.connect() as half, live.connect() as gone:
         half.send(b"\x16\x03\x01")
         gone.send(b"\x16\x03\x01\x02")

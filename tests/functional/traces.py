@@ -15,7 +15,10 @@ COMMANDS = (
     ("glance-manage", "--debug", "purge", "--age-in-days", "0"), ("glance-scrubber", "--debug"),
 )  # fmt: skip
 
-_SECRET = re.compile(r"^\s*(?:\w*(?:password|secret|_key)\w*(?<!_file))[ \t]*[=:][ \t]*(\S.*?)\s*$", re.MULTILINE)
+# What is called a key and is none, but a file or a user's name, is left out.
+_SECRET = re.compile(
+    r"^\s*(?:\w*(?:password|secret|_key)\w*(?<!_file)(?<!access_key))[ \t]*[=:][ \t]*(\S.*?)\s*$", re.MULTILINE
+)
 _IN_A_URL = re.compile(r"^\s*\w+[ \t]*[=:].*?://[^:/@\s]*:([^/\s]+)@", re.MULTILINE)
 LEAST = 8  # characters of a secret that is not found by chance
 

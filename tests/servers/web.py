@@ -5,7 +5,7 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import parse_qs, urlsplit
 
 DATA = bytes(range(256)) * 4000  # 1,024,000 bytes
@@ -63,6 +63,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(DATA[:1000])
             self.wfile.flush()
         self.server.ended.wait(10)
+
+    def answer_drips(self) -> None:
+        """A byte now and then, without an end; first of the head, if that is asked for."""
+        if "head" in self.query:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        else:
+            self._head(200, {"Content-Length": str(len(DATA))})
+        with suppress(OSError):
+            while not self.server.ended.wait(0.05):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+        self.close_connection = True
 
     def answer_silent(self) -> None:
         self.server.ended.wait(10)

@@ -38,7 +38,7 @@ ROOMS = {
         "config core wsgi registry.db registry.classic registry.handlers",
         "",
     ),
-    "glance.serve": ("", "eventlet greenlet"),
+    "glance.serve": ("core.pace", "eventlet greenlet"),
     "glance.client": ("core wire", "requests"),
     "glance.config": ("core", "paste"),
     "glance.server": ("config core store registry.client registry.link api wsgi", ""),

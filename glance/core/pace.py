@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a client keeps up: who sends or takes bytes one by one holds a connection as long as he likes."""
+"""Whether somebody keeps up: who sends or takes bytes one by one holds a connection as long as he likes."""
 
 WINDOW = 30.0  # seconds of waiting over which the rate is judged
 
 
 class Pace:
-    """Counts bytes against the time that was spent waiting for the client; not the time that we needed ourselves.
+    """Counts bytes against the time that was spent waiting for others; not the time that we needed ourselves.
 
     `least` is the number of bytes per second that is expected on the average; 0: none."""
 
