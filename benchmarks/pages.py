@@ -242,12 +242,12 @@ class Costs:
 def page_costs(url_of: Callable[[int], str], counts: list[int], runs: int = 12) -> Costs:
     """`url_of` names a database for so many images."""
     engines = [prepared(url_of(count), count) for count in counts]
-    found = {case: milliseconds(engines, case, runs) for case in cases()}
+    found = [(case, milliseconds(engines, case, runs)) for case in cases()]
     for engine in engines:
         engine.dispose()
-    case, worst = max(found.items(), key=lambda pair: pair[1][-1] / pair[1][0])
+    case, worst = max(found, key=lambda pair: pair[1][-1] / pair[1][0])
     print(f"  of {len(found)} pages, this one grows most: {case.name}, {case.place}")
-    means = [statistics.mean(costs) for costs in zip(*found.values(), strict=True)]
+    means = [statistics.mean(costs) for costs in zip(*(costs for _, costs in found), strict=True)]
     return Costs(dict(zip(counts, means, strict=True)), dict(zip(counts, worst, strict=True)))
 
 

@@ -75,12 +75,14 @@ TARGETS = (
     Target("list of 20: requests a second, of the peer's", _over("list glance", "list peer"), least=8),
     *(
         Target(
-            f"{what} of 20 in {name}: time with most images, of that with fewest", _page_growth(key, kind), most=1.3
+            f"page of 20 in {name}, {what}: time with most images, of that with fewest",
+            _page_growth(key, kind),
+            most=1.3,
         )
         for key, name in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL"))
         for kind, what in (
-            ("page", "pages, mean of all sorts and filters,"),
-            ("worst page", "the page that grows most"),
+            ("page", "mean of all sorts, filters and places"),
+            ("worst page", "the one that grows most"),
         )
     ),
     *(
@@ -248,6 +250,8 @@ def _past(axes: Any, _: object, history: list[dict[str, Any]]) -> None:
             values = [_value(target, run["figures"]) for run in history]
             if any(value is not None for value in values):
                 axes.plot([value if value is not None else float("nan") for value in values], "o-", label=target.what)
+    if not axes.lines:
+        raise KeyError("up")
     axes.set_xticks(range(len(history)), [run["commit"] for run in history], rotation=45, fontsize=7)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=7)
