@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.functional.debian import program
 from tests.servers.environments import environment
+from tests.servers.processes import free_port
 
 PEER = "33.0.0"
 START_TIMEOUT = 60  # seconds
@@ -178,12 +179,6 @@ class Peer(Glance):
 
 # Without an Expect that the peer's server would let curl wait for.
 _PUT = ["curl", "-sS", "--fail", "-X", "PUT", "-H", "Content-Type: application/octet-stream", "-H", "Expect:"]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

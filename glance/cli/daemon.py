@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import re
 import resource
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,6 +109,8 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
 
         if app is bare and not settings.registry_key and not _is_loopback(sock.getsockname()[0]):
             log.warning("%s", OPEN[name].format(host=settings.bind_host))
+        if path is not None and path.stat().st_mode & stat.S_IROTH and _holds_secrets(settings):
+            log.warning("%s holds a key or a password, and every user of this machine can read it: chmod o-r", path)
 
         def ready() -> None:
             log.info("%s %s answers at %s://%s", name, VERSION, settings.scheme, address)
@@ -138,6 +141,14 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
 
 def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _holds_secrets(settings: config.DaemonConfig) -> bool:
+    options = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    return any(
+        value and not name.endswith("_file") and shown_option(name, value) != str(value)
+        for name, value in options.items()
+    )
 
 
 def _metrics(

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import glance
 from glance.client import Client
+from tests.servers.processes import free_port
 
 CODE = Path(glance.__file__).parents[1]
 PROGRAMS = Path(__file__).parents[2] / "bin"
@@ -43,12 +44,6 @@ sql_connection = sqlite:///glance.sqlite
 sql_idle_timeout = 3600
 {registry}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Installation:

@@ -335,6 +335,16 @@ def test_passwords_are_not_logged(installation: Installation) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("lines", "mode", "warns"), [
+    ("registry_key = a-key-of-both", 0o644, True), ("registry_key = a-key-of-both", 0o640, False), ("", 0o644, False),
+])  # fmt: skip
+def test_secrets_that_everybody_can_read(installation: Installation, lines: str, mode: int, warns: bool) -> None:
+    installation.configure(common=lines)
+    installation.config.chmod(mode)
+    installation.start()
+    assert installation.logs().count("every user of this machine can read it: chmod o-r") == 2 * warns
+
+
 def test_no_configuration_is_said_in_the_foreground(installation: Installation) -> None:
     installation.config.unlink()
     if any((Path(folder) / "glance.conf").exists() for folder in ("/etc", "/etc/glance")):

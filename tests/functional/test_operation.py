@@ -11,8 +11,9 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.functional.daemons import Installation, free_port
+from tests.functional.daemons import Installation
 from tests.functional.test_trouble import wait_for
+from tests.servers.processes import free_port
 
 pytestmark = pytest.mark.functional
 

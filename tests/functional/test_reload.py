@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.functional.daemons import Installation, answer_of, free_port, slow_upload
+from tests.functional.daemons import Installation, answer_of, slow_upload
 from tests.functional.live import PATIENCE, Wire, request, wait_until
+from tests.servers.processes import free_port
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
 

@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.functional.daemons import Installation, free_port
+from tests.functional.daemons import Installation
 from tests.functional.test_trouble import wait_for
 from tests.functional.traces import MARK, hold, said_by_commands
 from tests.servers.interceptor import CUT, RESET, Interceptor, intercepting
+from tests.servers.processes import free_port
 from tests.servers.scripted import Reply, scripted
 from tests.servers.swift import Swift
 

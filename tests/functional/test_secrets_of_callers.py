@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.functional.daemons import Installation, free_port
+from tests.functional.daemons import Installation
 from tests.functional.test_identity import EXAMPLES, IMAGE, KEY, configure, keystone_callers
 from tests.functional.traces import MARK, hold, said_by_commands
 from tests.servers.interceptor import Interceptor, intercepting
 from tests.servers.keystone import Keystone
+from tests.servers.processes import free_port
 from tests.servers.swift import KeystoneSwift
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]

@@ -8,9 +8,10 @@ import requests
 from sqlalchemy import MetaData, make_url
 
 from glance.registry.db.engine import connect, reading
-from tests.functional.daemons import Installation, free_port
+from tests.functional.daemons import Installation
 from tests.functional.test_trouble import OCTETS, url
 from tests.functional.traces import MARK, hold, logged, said_by_commands
+from tests.servers.processes import free_port
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
 

@@ -2,6 +2,7 @@
 """Processes that tests start: their logs, when they are ready, and their end."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -10,9 +11,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+PORTS = (10_000, 32_768)
 START_TIMEOUT = 60  # seconds; most need two
 STOP_TIMEOUT = 5
 LOG_TAIL = 20_000  # characters of a log that are shown
+
+_chance = random.SystemRandom()  # the others' seed is the same in all test processes
 
 
 class Processes:
@@ -70,7 +74,10 @@ class Processes:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on, for now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port of the loopback address that nobody listens on, for now. Not one of those that the kernel gives to
+    connections, else one of these might have it when a server that was stopped is to come back to it."""
+    while True:
+        port = _chance.randrange(*PORTS)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
