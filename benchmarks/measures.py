@@ -22,6 +22,7 @@ GIB = 1024 * MIB
 # Seconds between the starts of uploads that go on at once, on both sides. The peer writes to its database when one
 # begins, and two that do so at the same moment are an error 500 with SQLite.
 BETWEEN = 0.3
+UNDER_WAY = 0.5  # seconds after which the first programs have started
 
 
 class Rate(NamedTuple):
@@ -148,17 +149,22 @@ def rate(side: sides.Side, method: str, url: str, here: Path, duration: int, con
     return Rate(per_second, spent * 1000 / count)
 
 
-def latency_during(method: str, url: str, works: Iterable[Callable[[], object]]) -> Latency:
-    """Of one request after the other, while all the works go on at once."""
-    threads = [threading.Thread(target=work) for work in works]
-    for thread in threads:
-        thread.start()
+def latency_beside(side: sides.Glance, image: str, file: Path, downloads: int, uploads: int) -> Latency:
+    """Of one request for the metadata of an image after the other, while so many connections download it without a
+    pause, and uploads of a file run. Measured from when all of them are under way to the end of the uploads."""
+    method, url = side.metadata(image)
     parts = urlsplit(url)
+    wrk = [program("wrk", "wrk"), "-t1", f"-c{downloads}", "-d600s", "--timeout", "60s", side.data(image)]
+    uploading = threading.Thread(target=upload, args=(side, file, uploads))
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     found: list[float] = []
-    while any(thread.is_alive() for thread in threads):
-        found.append(seconds(lambda: _ask(connection, method, parts.path)))
-        time.sleep(0.005)
+    with subprocess.Popen(wrk, stdout=subprocess.DEVNULL) as downloading:
+        uploading.start()
+        time.sleep(UNDER_WAY)
+        while uploading.is_alive():
+            found.append(seconds(lambda: _ask(connection, method, parts.path)))
+            time.sleep(0.005)
+        downloading.kill()
     connection.close()
     found.sort()
     return Latency(statistics.median(found), found[int(len(found) * 0.99)], found[-1])

@@ -105,10 +105,7 @@ class Run:
         with sides.glance(self._fresh()) as side:
             image = side.reserve("down")
             measures.run(side.upload_command(image, file))
-            works = [partial(measures.download, side.data(image))] * downloads
-            found = measures.latency_during(
-                *side.metadata(image), [*works, partial(measures.upload, side, file, uploads)]
-            )
+            found = measures.latency_beside(side, image, file, downloads, uploads)
         self._note("beside", {"median": found.median, "p99": found.p99, "most": found.most})
         file.unlink()
 

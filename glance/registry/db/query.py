@@ -152,8 +152,11 @@ def _selected(shape: Shape) -> Select[Any]:
 
 
 def _hidden(condition: Condition) -> Condition:
-    """The same to the result, but nothing to choose an index by."""
-    return case((condition, 1), else_=0) == 1
+    """The same to the result, but nothing to choose an index by.
+
+    PostgreSQL expects that nearly all rows differ from a value. Of an equality it expects the opposite, and would
+    rather sort all that it finds than read in order until a page is full."""
+    return case((condition, 1), else_=0) != 0
 
 
 def _regions(shape: Shape) -> Iterator[tuple[Condition, int]]:
@@ -201,6 +204,11 @@ def _filters(shape: Shape) -> Iterator[Condition]:
     for position, item in enumerate(shape.criteria):
         yield condition_of(item, position)
     for position in range(shape.properties):
-        yield having_property(position).where(PROPERTIES.c.image == IMAGES.c.number).exists()
+        yield _has(having_property(position).where(PROPERTIES.c.image == IMAGES.c.number))
     for position in range(shape.tags):
-        yield having_tag(position).where(TAGS.c.image == IMAGES.c.number).exists()
+        yield _has(having_tag(position).where(TAGS.c.image == IMAGES.c.number))
+
+
+def _has(rows: Select[Any]) -> Condition:
+    """Whether there is the one row that there can be. For EXISTS, PostgreSQL would hash all that fit of the table."""
+    return rows.scalar_subquery().is_not(None)
