@@ -33,6 +33,7 @@ BLOCK = 1000  # rows that are written at a time
 FIRST = datetime(2011, 3, 4)
 CHANGED = datetime(2026, 1, 1)  # after all but the few that have been changed since
 FEW = 5  # images that the rare values are given to
+DOUBTFUL = 10  # cases
 OWN = 30  # images of the small tenant, and as many that are shared with him
 
 OPERATOR = Context(is_admin=True)
@@ -239,13 +240,20 @@ class Costs:
     worst: dict[int, float]
 
 
+def _growth(found: tuple[Case, list[float]]) -> float:
+    costs = found[1]
+    return costs[-1] / costs[0]
+
+
 def page_costs(url_of: Callable[[int], str], counts: list[int], runs: int = 12) -> Costs:
     """`url_of` names a database for so many images."""
     engines = [prepared(url_of(count), count) for count in counts]
     found = [(case, milliseconds(engines, case, runs)) for case in cases()]
+    # Some of hundreds seem to grow by chance: those are measured again, for longer.
+    doubtful = sorted(found, key=_growth, reverse=True)[:DOUBTFUL]
+    case, worst = max(((case, milliseconds(engines, case, 10 * runs)) for case, _ in doubtful), key=_growth)
     for engine in engines:
         engine.dispose()
-    case, worst = max(found, key=lambda pair: pair[1][-1] / pair[1][0])
     print(f"  of {len(found)} pages, this one grows most: {case.name}, {case.place}")
     means = [statistics.mean(costs) for costs in zip(*(costs for _, costs in found), strict=True)]
     return Costs(dict(zip(counts, means, strict=True)), dict(zip(counts, worst, strict=True)))

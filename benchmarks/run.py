@@ -67,6 +67,7 @@ class Run:
                 "nginx": partial(measures.upload_to_nginx, nginx, file),
                 "md5 alone": partial(measures.hash_alone, "md5", file),
                 "sha512 alone": partial(measures.hash_alone, "sha512", file),
+                "sha256 alone": partial(measures.hash_alone, "sha256", file),
             }
             self._note("up", medians(in_turn(self._rounds, up)))
             urls = {}
