@@ -13,7 +13,7 @@ import requests
 from tests.functional.daemons import Installation
 from tests.functional.test_trouble import OCTETS, url
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 
 def put(installation: Installation, data: bytes) -> int:

@@ -16,7 +16,7 @@ from tests.functional.test_trouble import wait_for
 from tests.servers.proxy import Answer, CutAnswer, CutRequest, Deed, Proxy, Request
 from tests.servers.swift import Swift
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 MIB = 1024 * 1024
 BODY = os.urandom(6 * MIB)  # two parts of S3, three segments of Swift

@@ -96,6 +96,7 @@ def test_a_tar_of_the_size_of_maverick(running: Installation, tmp_path: Path) ->
     up_and_down(running, file, "raw")
 
 
+@pytest.mark.slow
 def test_an_image_of_more_than_4_gib(running: Installation, tmp_path: Path) -> None:
     file = tmp_path / "sparse.img"
     with file.open("wb") as opened:

@@ -16,7 +16,7 @@ import requests
 from tests.functional.daemons import Installation, answer_of, slow_upload
 from tests.functional.test_trouble import HEAD, OCTETS, connect, stored, url, wait_for
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 UPLOADS = 50
 SIZE = 100_000

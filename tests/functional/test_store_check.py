@@ -23,7 +23,7 @@ from tests.servers.swift import KeystoneSwift, Swift
 from tests.servers.tls import Authority, tls_before
 from tests.servers.web import web_server
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
 DOCS = Path(__file__).parents[2] / "docs/stores.md"
 SECRET = "secret-mark-41f0"  # a wrong key, which is a secret all the same
