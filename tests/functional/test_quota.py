@@ -131,7 +131,8 @@ def test_an_upload_whose_server_was_killed_makes_room(
     head = request(*lines, b"Content-Length: %d" % QUOTA, method=b"POST", target=b"/v1/images")
     with socket.create_connection(("127.0.0.1", installation.api_port), timeout=30) as sock:
         sock.sendall(head + bytes(MIB))
-        wait_for(lambda: upload(installation, callers["alice"], 1).status_code == 413)
+        wait_for(lambda: [image.status for image in records(installation)] == [Status.SAVING])
+        assert upload(installation, callers["alice"], 1).status_code == 413
         os.kill(installation.pid("glance-api"), signal.SIGKILL)
     installation.start("api")
     wait_for(lambda: upload(installation, callers["alice"], QUOTA).status_code == 201, 20)
