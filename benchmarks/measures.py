@@ -107,24 +107,24 @@ def hash_alone(algorithm: str, file: Path) -> float:
     return seconds(work)
 
 
-def peak_of(side: sides.Side, work: Callable[[], object]) -> tuple[int, int]:
-    """Bytes that the side's biggest process has in memory before, and at most during the work."""
-    before = peak = side.resident()
+def peak_of(side: sides.Side, work: Callable[[], object]) -> int:
+    """Bytes that the side's processes have in memory at most during the work."""
+    peak = side.resident()
     thread = threading.Thread(target=work)
     thread.start()
     while thread.is_alive():
         peak = max(peak, side.resident())
         time.sleep(0.02)
     thread.join()
-    return before, peak
+    return peak
 
 
 def load(side: sides.Side, url: str, duration: int, connections: int) -> tuple[float, int, int]:
     """MiB per second of so many connections that download one file again and again, how many of them failed in some
-    way, and the most bytes in memory of the side's biggest process."""
+    way, and the most bytes in memory of the side's processes."""
     command = [program("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{duration}s", "--timeout", "60s", url]
     texts: list[str] = []
-    _, peak = peak_of(
+    peak = peak_of(
         side, lambda: texts.append(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     )
     (text,) = texts

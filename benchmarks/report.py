@@ -83,7 +83,11 @@ TARGETS = (
         most=0.5,
         floor=lambda found: 4 * 0.5 * floor(found) / found["four up peer"],
     ),
-    Target("the same: memory that glance-api grows by, MiB", lambda found: found["memory glance 4"], most=64),
+    Target(
+        "the same: memory that the daemons grow by from their start on, MiB",
+        lambda found: found["memory glance 4"],
+        most=64,
+    ),
     Target("download of 1 GiB: throughput, of nginx's", _over("down nginx", "down glance"), least=0.9),
     Target("the same: processor time, of nginx's", _over("down processor glance", "down processor nginx"), most=1.3),
     Target("the same: throughput, of the peer's", _over("down peer", "down glance"), least=1.7),
@@ -214,13 +218,17 @@ def _bars(axes: Any, names: Mapping[str, str], groups: Mapping[str, list[float]]
     for values in groups.values():
         for (name, color), value in zip(names.items(), values, strict=True):
             axes.barh(at, value, color=color, height=0.8)
-            axes.annotate(f" {name}: {value:,.3g}", (value, at), va="center", fontsize=8)
+            axes.annotate(f" {name}: {_amount(value)}", (value, at), va="center", fontsize=8)
             at += 1
         places.append(at - (len(names) + 1) / 2)
         at += 0.6
     axes.set_yticks(places, list(groups))
     axes.invert_yaxis()
     axes.margins(x=0.2)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _memory(axes: Any, found: Figures, _: object) -> None:
@@ -231,7 +239,7 @@ def _memory(axes: Any, found: Figures, _: object) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("uploads of 512 MiB at once")
     axes.legend(frameon=False)
-    axes.set_title("Memory that the biggest process grows by, MiB")
+    axes.set_title("Memory that all processes grow by from their start on, MiB")
 
 
 def _pages(found: Figures, what: str) -> dict[int, float]:
@@ -261,12 +269,12 @@ def _load(axes: Any, found: Figures, _: object) -> None:
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("connections that download at once, from one process")
+    axes.set_xlabel("connections that download at once")
     axes.set_ylabel("MiB a second")
     beside = axes.twinx()
     beside.plot(counts, [found[f"load {count} memory"] for count in counts], "s--", color=NGINX)
     beside.set_ylim(bottom=0)
-    beside.set_ylabel("its memory, MiB (dashed)")
+    beside.set_ylabel("memory of both daemons, MiB (dashed)")
     axes.set_title("Load")
 
 

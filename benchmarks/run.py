@@ -92,11 +92,12 @@ class Run:
         file = measures.random_file(self._here / "512MiB", 512 * MIB)
         with sides.glance(self._fresh()) as ours, sides.peer(self._fresh()) as peer:
             works = {side.name: partial(measures.upload, side, file, 4) for side in (ours, peer)}
-            self._note("four up", medians(in_turn(max(3, self._rounds // 2), works)))
+            idle = [(side, side.resident()) for side in (ours, peer)]
             for count in (1, 2, 4, 8):
-                for side in (ours, peer):
-                    before, peak = measures.peak_of(side, partial(measures.upload, side, file, count))
-                    self.figures[f"memory {side.name} {count}"] = (peak - before) / MIB
+                for side, before in idle:
+                    peak = measures.peak_of(side, partial(measures.upload, side, file, count))
+                    self._note("memory", {f"{side.name} {count}": (peak - before) / MIB})
+            self._note("four up", medians(in_turn(max(3, self._rounds // 2), works)))
         file.unlink()
 
     def beside(self) -> None:
@@ -106,8 +107,9 @@ class Run:
         with sides.glance(self._fresh()) as side:
             image = side.reserve("down")
             measures.run(side.upload_command(image, file))
-            found = measures.latency_beside(side, image, file, downloads, uploads)
-        self._note("beside", {"median": found.median, "p99": found.p99, "most": found.most})
+            found = [measures.latency_beside(side, image, file, downloads, uploads) for _ in range(self._rounds)]
+        self._note("beside", medians({"median": [run.median for run in found], "p99": [run.p99 for run in found]}))
+        self._note("beside", {"most": max(run.most for run in found)})
         file.unlink()
 
     def requests(self) -> None:

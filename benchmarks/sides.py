@@ -107,9 +107,9 @@ class Side:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def resident(self) -> int:
-        """Bytes in memory of its biggest process."""
+        """Bytes in memory of all its processes."""
         pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids)
-        return max(pages) * os.sysconf("SC_PAGE_SIZE")
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

@@ -92,10 +92,12 @@ class Service:
 
 
 class Connection:
-    """`run()` serves the client until either side has enough. `idle` is true between two requests."""
+    """`run()` serves the client until either side has enough.
+
+    `idle_since` is the monotonic time from which on it has waited for a request; None while one is served."""
 
     def __init__(self, sock: socket.socket, address: tuple[Any, ...], service: Service) -> None:
-        self.idle = True
+        self.idle_since: float | None = time.monotonic()
         self._sock = sock
         self.address = str(address[0]) if address else "unix"
         self.client = client_of(self.address)
@@ -113,7 +115,7 @@ class Connection:
             if self._service.tls is not None and not self._begin_tls(self._service.tls):
                 return
             while self._exchange():
-                self.idle = True
+                self.idle_since = time.monotonic()
                 eventlet.sleep(0)  # green sockets do not yield while data is there: others want their turn
         except OSError as error:  # a client that leaves is news, not a fault
             LOG.debug("%s left: %s", self.address, error)
@@ -148,7 +150,7 @@ class Connection:
 
     def end_if_idle(self) -> None:
         """Close the connection unless it is in the middle of a request."""
-        if self.idle:
+        if self.idle_since is not None:
             self._sock.shutdown(socket.SHUT_RD)  # the waiting receive returns b""
 
     # The connection as its body sees it (input.Receiver).
@@ -177,7 +179,7 @@ class Connection:
         block = self._sock.recv(most)
         if not block:
             raise ConnectionError("the client closed the connection")
-        if not self.idle:
+        if self.idle_since is None:
             self._pace.note(time.monotonic() - before, len(block))
         self._received += len(block)
         if self._received >= TURN:
@@ -227,7 +229,7 @@ class Connection:
             return None
         if not self._buffer:
             return None
-        self.idle = False
+        self.idle_since = None
         timeout = eventlet.Timeout(HEAD_TIMEOUT, TimeoutError("the head of the request took too long"))
         try:
             while (end := self._buffer.find(b"\r\n\r\n")) < 0 and len(self._buffer) <= heads.MAX_HEAD:

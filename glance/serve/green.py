@@ -36,7 +36,9 @@ SIDE_CONNECTIONS = 10
 DESCRIPTORS = 4  # that one connection may need: itself, a file, one to the registry, some for all
 NATIVE_THREADS = max(8, 4 * (os.cpu_count() or 1))
 LAST_WORDS = 5  # seconds that broken-off requests get to clean up
-TICK = 0.05  # seconds between two looks while draining
+TICK = 0.05  # seconds between two looks while draining, or while all connections are taken
+# Seconds that who has been accepted may take to ask, however many wait: his request is on its way.
+PATIENCE = 1
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -208,9 +210,10 @@ class Server:
         while True:
             hubs.trampoline(self._sock, read=True)
             if self._slots.locked():
-                self._make_room()
                 self._service.crowded = True
-            self._slots.acquire()  # given back by _serve()
+                self._make_room()
+            while not self._slots.acquire(timeout=TICK):  # given back by _serve()
+                self._make_room()
             self._service.crowded = False
             try:
                 sock, address = self._sock.accept()
@@ -237,9 +240,10 @@ class Server:
                 eventlet.spawn_n(serve, Connection(accepted, address, service))
 
     def _make_room(self) -> None:
-        """With all slots taken, the oldest connection that waits between two requests has to go."""
+        """With all slots taken, the oldest connection that waits for a request, and not only just so, has to go."""
+        latest = time.monotonic() - PATIENCE
         for connection in self._connections:
-            if connection.idle:
+            if connection.idle_since is not None and connection.idle_since < latest:
                 with suppress(OSError):
                     connection.end_if_idle()
                 return

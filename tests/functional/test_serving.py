@@ -148,6 +148,21 @@ def test_a_connection_that_waits_for_its_turn_goes_before_one_that_is_idle(start
         assert first.answer().status == 200
 
 
+def test_but_not_before_one_that_has_only_just_come(start):
+    """Its request is on its way; in a crowd of new connections it is none of the silent ones."""
+    live = start("--set", "serve.green.CONNECTIONS=2", "--set", "serve.green.PATIENCE=60")
+    with live.connect() as first, live.connect() as second, live.connect() as third:
+        third.send(request())
+        third.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            third.answer()
+        third.sock.settimeout(PATIENCE)
+        for wire in (first, second):
+            wire.send(request())
+        for wire in (first, second, third):
+            assert wire.answer().status == 200
+
+
 def test_and_before_one_that_becomes_idle(start):
     live = start("--set", "serve.green.CONNECTIONS=2")
     with running(live), running(live) as second, live.connect() as third:
