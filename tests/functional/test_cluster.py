@@ -72,7 +72,12 @@ class Cluster:
         for machine in self.machines:
             machine.start("api")
         self.url = f"http://127.0.0.1:{self.haproxy.api_port}/v1/images"
-        wait_for(lambda: requests.get(self.url, timeout=10).status_code == 200)
+        wait_for(self._both_serve, 20)
+
+    def _both_serve(self) -> bool:
+        """Whether HAProxy, which gives requests to both in turn, has found out that both are there."""
+        status = requests.get(self.url, timeout=10).status_code
+        return status == 200 and all('"GET /v1/images"' in machine.logs() for machine in self.machines)
 
     def upload(self, store: str, seconds: float = 0.0, body: bytes = BODY) -> requests.Response:
         headers = HEADERS | {"x-image-meta-store": store}
