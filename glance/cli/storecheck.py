@@ -170,6 +170,7 @@ class _Bytes:
     """A Source of these bytes; `breaks` makes it fail where its end would be."""
 
     threads: Threads = INLINE
+    sender = ""
 
     def __init__(self, data: bytes, *, breaks: bool = False) -> None:
         self._stream = io.BytesIO(data)

@@ -18,6 +18,7 @@ class Allowance:
 
     def __init__(self, source: Source, charged: int, charge: Callable[[int], None]) -> None:
         self.threads: Threads = source.threads
+        self.sender = source.sender
         self._source = source
         self._charged = charged
         self._charge = charge

@@ -154,6 +154,12 @@ class StoreDown(GlanceError):
     reason = "store-down"
 
 
+class StoreBusy(StoreDown):
+    """Too many uploads run at once for the memory of this server; nothing is wrong with the store."""
+
+    reason = "store-busy"
+
+
 class RegistryDown(GlanceError):
     """The registry, or the database behind it, does not answer; trying again later may help."""
 

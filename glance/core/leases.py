@@ -37,6 +37,7 @@ class Lease:
 class _Bound:
     def __init__(self, source: Source, lease: Lease) -> None:
         self.threads: Threads = source.threads
+        self.sender = source.sender
         self._source = source
         self._lease = lease
 

@@ -30,6 +30,7 @@ class Meter:
     ) -> None:
         self.count = 0
         self.threads: Threads = source.threads
+        self.sender = source.sender
         self._source = source
         self._size = size
         self._checksum = checksum

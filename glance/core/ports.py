@@ -47,10 +47,14 @@ class Threads(Protocol):
 
 
 class Source(Protocol):
-    """Bytes on their way in."""
+    """Data that a store reads."""
 
     @property
     def threads(self) -> Threads: ...
+
+    @property
+    def sender(self) -> str:
+        """The tenant that sends the data, or the client's address; shared memory is divided between senders."""
 
     def read(self, size: int, /) -> bytes:
         """1 to `size` bytes. b"" only at an honest end; a source that was cut short raises BrokenUpload."""

@@ -12,6 +12,7 @@ PROBE = b"written to see whether this store works"
 
 class _ProbeSource:
     threads: Threads = INLINE
+    sender = ""
 
     def __init__(self) -> None:
         self._left = PROBE

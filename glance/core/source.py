@@ -7,8 +7,9 @@ from glance.core.ports import Blob, Threads
 class BlobSource:
     """A Source that reads an opened blob, which stays its opener's to close."""
 
-    def __init__(self, blob: Blob, threads: Threads) -> None:
+    def __init__(self, blob: Blob, threads: Threads, sender: str = "") -> None:
         self.threads = threads
+        self.sender = sender
         self._blocks = iter(blob)
         self._rest = memoryview(b"")
 

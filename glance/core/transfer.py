@@ -115,7 +115,8 @@ class Transfers:
             self.fail(ctx, transfer, error, threads, expect=Status.QUEUED)
             raise
         try:
-            return self.run(ctx, transfer, BlobSource(blob, threads), ImageChange(), size=blob.size)
+            source = BlobSource(blob, threads, sender=image.owner or "")
+            return self.run(ctx, transfer, source, ImageChange(), size=blob.size)
         except NotFound:  # maybe before it was ours to fail
             self._withdraw(_ourselves(ctx), transfer, threads, theirs=False)
             raise

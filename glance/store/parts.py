@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A source cut into parts that are sent side by side: S3's multipart uploads, Swift's segments.
+"""Cut a source into parts that are sent in parallel: S3's multipart uploads, Swift's segments.
 
-A part is held in memory until it is sent, so that it can be sent again when a connection breaks. What may be
-held is bounded twice: for one object by `parallel` parts, for the whole process by Buffers.
+A part stays in memory until it is sent, so that it can be sent again when a connection breaks. Memory is bounded
+twice: one object holds at most `parallel` parts, and all uploads of a store together hold what MemoryBudget allows.
 
-    with Parts(source, size=size, part_size=..., parallel=..., buffers=self._buffers) as parts:
+    with Parts(source, size=size, part_size=..., parallel=..., budget=self._budget) as parts:
         part = parts.whole()
         if part is not None:
             ...                                   # small: one request, `part` may be sent again and again
@@ -17,12 +17,11 @@ Threads are those of `threading`: green ones where the server has made the stand
 import hashlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
-from glance.core.errors import TooLarge
+from glance.core.errors import StoreBusy, TooLarge
 from glance.core.ports import Source
 
 R = TypeVar("R")
@@ -30,7 +29,10 @@ R = TypeVar("R")
 MIB = 1024 * 1024
 BLOCK = MIB  # bytes read from the source, and hashed, at a time
 TURN = 256 * 1024  # bytes sent before other green threads get their turn
-HELD = 256 * MIB  # bytes that the parts of all uploads of one store may have in memory
+BUDGET = 256 * MIB  # bytes that the parts of all uploads to one store may hold in memory
+LEAST_PART = 5 * MIB  # bytes; the smallest part that S3 takes, except for the last one of an object
+GUARANTEE = 10  # seconds that a new part has to receive its first LEAST_PART bytes without waiting for memory
+MAX_WAIT = 60  # seconds that an upload waits for memory before it fails
 MOST_PARTS = 10_000  # of one object: S3's limit
 GROWTH = 1_250  # of unknown size: a part has at least this fraction of the bytes before it; see part_size()
 
@@ -72,78 +74,153 @@ class Part:
         self.blocks.clear()
 
 
-class Buffers:
-    """At most `limit` bytes in memory for parts, however many uploads run; one object for the uploads of a store.
+class Claim:
+    """The memory of one part, from its first block until it is sent. Made by MemoryBudget.claim()."""
 
-    First come, first served, and an upload asks for one part at a time, so all get their turn. Nobody who waits
-    here has a part that is not on its way: sends end by their time limits and need nothing from here, so there
-    is no deadlock; a client that stops sending holds one part. A part larger than the limit is let in alone.
+    def __init__(self, sender: str, least: int) -> None:
+        self.sender = sender
+        self.held = 0  # bytes
+        self._least = least
+        self._guaranteed_until = time.monotonic() + GUARANTEE
+
+    @property
+    def size(self) -> int:
+        """Bytes that count against the budget: those held, and those guaranteed to a part that has just begun."""
+        return max(self.held, self._least if time.monotonic() < self._guaranteed_until else 0)
+
+    def complete(self, size: int) -> None:
+        """State the final number of bytes."""
+        self.held = size
+        self._least = 0
+
+
+class MemoryBudget:
+    """At most `limit` bytes of memory for the parts of all uploads to one store.
+
+    Memory is claimed as data arrives, block by block, so a slow upload cannot hold what it does not fill. What
+    keeps the uploads from blocking each other with half-filled parts is the guarantee: a new part is admitted only
+    if its first `least` bytes fit, and these then never wait. A part that has not received them within GUARANTEE
+    seconds counts with what it holds. When memory is short, parts are sent as soon as they have `least` bytes.
+
+    One sender gets at most half of the limit, so that the other half remains for others. A claim that does not fit
+    yet lets smaller ones pass. A claim larger than the limit is admitted when there is no other.
     """
 
-    @classmethod
-    def of(cls, part_size: int) -> Self:
-        """Those of a store: HELD bytes, or two parts if these are larger, so that one is read while one is sent."""
-        return cls(max(HELD, 2 * part_size))
-
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, max_wait: float = MAX_WAIT) -> None:
         self._limit = limit
-        self._used = 0
-        self._waiting: deque[object] = deque()
+        self._max_wait = max_wait
+        self._claims: set[Claim] = set()
         self._changed = threading.Condition(threading.Lock())
+
+    @classmethod
+    def for_part_size(cls, part_size: int) -> Self:
+        """Make the budget of a store: BUDGET, or more where two senders could not hold two large parts each."""
+        return cls(max(BUDGET, 4 * part_size))
 
     @property
     def used(self) -> int:
-        """Bytes that are reserved now."""
-        return self._used
+        """Bytes that are claimed now."""
+        return sum(claim.size for claim in list(self._claims))
 
-    def reserve(self, size: int) -> None:
-        """Wait until `size` bytes may be held. To be given back by release()."""
-        me = object()
+    def claim(self, sender: str, least: int) -> Claim:
+        """Wait until a part of `least` bytes may begin. Raises StoreBusy after `max_wait` seconds."""
         with self._changed:
-            self._waiting.append(me)
-            try:
-                while self._waiting[0] is not me or (self._used and self._used + size > self._limit):
-                    self._changed.wait()
-                self._used += size
-            finally:
-                self._waiting.remove(me)
-                self._changed.notify_all()
+            self._wait_for_room(sender, least)
+            claim = Claim(sender, least)
+            self._claims.add(claim)
+            return claim
 
-    def release(self, size: int) -> None:
+    def extend(self, claim: Claim, size: int, *, wait: bool) -> bool:
+        """Claim `size` more bytes. Without `wait`, return False if they do not fit now.
+
+        Raises StoreBusy after `max_wait` seconds."""
         with self._changed:
-            self._used -= size
+            growth = max(claim.held + size - claim.size, 0)
+            if wait:
+                self._wait_for_room(claim.sender, growth)
+            elif not self._has_room(claim.sender, growth):
+                return False
+            claim.held += size
+            return True
+
+    def complete(self, claim: Claim, size: int) -> None:
+        """Reduce the claim of a part that is read to its end to its `size` in bytes."""
+        with self._changed:
+            claim.complete(size)
             self._changed.notify_all()
+
+    def release(self, claim: Claim) -> None:
+        """Free the memory of a part. Does nothing when that has been done already."""
+        with self._changed:
+            self._claims.discard(claim)
+            self._changed.notify_all()
+
+    def _wait_for_room(self, sender: str, size: int) -> None:
+        deadline = time.monotonic() + self._max_wait
+        while not self._has_room(sender, size):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise StoreBusy("too many uploads are running; try again later")
+            self._changed.wait(min(left, 1))  # guarantees end without a notice
+
+    def _has_room(self, sender: str, size: int) -> bool:
+        if not size:
+            return True
+        sizes = [(claim.sender, claim.size) for claim in self._claims]
+        used = sum(size for _, size in sizes)
+        share = sum(size for other, size in sizes if other == sender)
+        fits = used + size <= self._limit or not used
+        return fits and (share + size <= self._limit // 2 or not share)
 
 
 def part_size(base: int, size: int | None, before: int) -> int:
-    """Bytes of the next part, when `before` bytes are cut already, so that MOST_PARTS are enough.
+    """Return the bytes of the next part, when `before` bytes are cut already, so that MOST_PARTS are enough.
 
     Of known size, all parts are equal: `base` bytes, or as many whole MiB as it takes. Of unknown size, parts
     are of `base` bytes until GROWTH of them are cut, and grow with the whole from then on: with a `base` of
     5 MiB, 10,000 parts hold more than 6 TiB.
     """
-    least = -(-size // MOST_PARTS) if size is not None else before // GROWTH
-    return base if least <= base else -(-least // MIB) * MIB
+    return max(base, _round_up(-(-size // MOST_PARTS) if size is not None else before // GROWTH, base))
+
+
+def least_part_size(base: int, size: int | None, before: int, parts: int) -> int:
+    """Return the bytes that the next part needs at least, after `parts` parts with `before` bytes in all.
+
+    A part with fewer bytes is refused by S3, or would make the remaining parts too large."""
+    least = min(base, LEAST_PART)
+    if size is None:
+        return max(least, _round_up(before // GROWTH, least))
+    left = max(size - before, 0)
+    return max(min(least, left), _round_up(-(-left // max(MOST_PARTS - parts, 1)), least))
+
+
+def _round_up(size: int, least: int) -> int:
+    """Return `size` in whole MiB, or `least` if that is enough."""
+    return least if size <= least else -(-size // MIB) * MIB
 
 
 class Parts:
     """The parts of one object on their way from `source`; to be used in `with`, by one thread.
 
     `size` is the number of bytes announced, if it was; `part_size` the bytes of a part unless there would be
-    too many of them; `parallel` how many parts are held at a time, the one that is being read included.
+    too many of them, or memory is short; `parallel` how many parts are held at a time, including the one that is
+    being read.
     """
 
-    def __init__(self, source: Source, *, size: int | None, part_size: int, parallel: int, buffers: Buffers) -> None:
+    def __init__(
+        self, source: Source, *, size: int | None, part_size: int, parallel: int, budget: MemoryBudget
+    ) -> None:
         self._source = source
         self._size = size
         self._base = part_size
         self._parallel = max(parallel, 1)
-        self._buffers = buffers
+        self._budget = budget
         self._cut = 0  # bytes of the parts that are read
+        self._count = 0  # parts that are read
         self._ahead = b""  # what was read to see whether more comes
         self._first: Part | None = None
-        self._reserved = 0  # bytes for the part that is being read, or was read and is not on its way
-        self._sending: list[int] = []  # bytes reserved for each part that is on its way
+        self._claim: Claim | None = None  # of the part that is being read, or was read and is not on its way
+        self._sending: list[Claim] = []  # of the parts on their way
         self._changed = threading.Condition(threading.Lock())
         self._error: BaseException | None = None
 
@@ -154,24 +231,25 @@ class Parts:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._first = None
-        self._give_back()
+        self._release()
 
     def whole(self, limit: int | None = None) -> Part | None:
-        """The whole object, if it fits into one part (and into `limit` bytes); None: it must be sent in parts.
+        """Return the whole object if it fits into one part (and into `limit` bytes), or None if it must be cut.
 
-        Comes before send(). The bytes are held until the end of `with`. Raises what the source raises.
+        Comes before send(). The part is held until the end of `with`. Raises what the source raises; StoreBusy.
         """
-        self._first = self._read(self._size)
-        if len(self._first) == self._reserved:
+        self._first, ended = self._read(self._size)
+        if not ended:
             self._ahead = self._source.read(1)
-        return self._first if not self._ahead and (limit is None or len(self._first) <= limit) else None
+            ended = not self._ahead
+        return self._first if ended and (limit is None or len(self._first) <= limit) else None
 
     def send(self, send: Callable[[int, Part], R]) -> list[R]:
-        """Read to the end of the source and send every part; what send(number, part) returned, in order.
+        """Read to the end of the source and send every part. Return what send(number, part) returned, in order.
 
-        Numbers count from 1; of an empty source there is no part. `send` is called in a thread of its own for
-        each part. On the first error, of the source or of a part, no other part is begun, those on their way
-        are waited for, and that error is raised. Raises TooLarge when MOST_PARTS do not hold the object.
+        Numbers count from 1; an empty source has no parts. `send` is called in a thread of its own for each part.
+        On the first error, of the source or of a part, no other part is begun, those on their way are waited for,
+        and that error is raised. Raises TooLarge when MOST_PARTS do not hold the object; StoreBusy.
         """
         results: dict[int, R] = {}
         number = 0
@@ -179,7 +257,7 @@ class Parts:
             while part := self._next():
                 number += 1
                 if number > MOST_PARTS:
-                    raise TooLarge(f"{self._cut} bytes came, and {MOST_PARTS} parts do not hold them")
+                    raise TooLarge(f"{self._cut} bytes were received, more than {MOST_PARTS} parts can hold")
                 self._start(send, number, part, results)
                 del part  # it belongs to its thread now
         except Exception as error:
@@ -193,39 +271,51 @@ class Parts:
         return [results[at] for at in sorted(results)]
 
     def _next(self) -> Part:
-        """The next part; an empty one at the end. Raises what a part on its way has raised."""
+        """Return the next part; an empty one at the end. Raises what a part on its way has raised."""
         if self._first is not None:
             part, self._first = self._first, None
         else:
-            part = self._read()
+            part, _ = self._read()
         if not part:
-            self._give_back()
+            self._release()
         return part
 
-    def _read(self, most: int | None = None) -> Part:
-        """Wait until a part, of at most `most` bytes if that is not 0, may be held, then read it."""
-        size = part_size(self._base, self._size, self._cut)
+    def _read(self, most: int | None = None) -> tuple[Part, bool]:
+        """Read the next part, of at most `most` bytes if that is not 0, as memory allows.
+
+        Return it, and True if the source has ended."""
+        least = least_part_size(self._base, self._size, self._cut, self._count)
+        size = max(part_size(self._base, self._size, self._cut), least)
         size = min(size, most or size)
         self._wait(self._parallel - 1, self._parallel * self._base - size)
         self._check()
-        self._buffers.reserve(size)
-        self._reserved = size
+        self._claim = claim = self._budget.claim(self._source.sender, least)
         part, self._ahead = Part([self._ahead] if self._ahead else []), b""
-        while len(part) < size and (block := self._source.read(min(size - len(part), BLOCK))):
-            part.add(block)
+        ended = False
+        while len(part) < size and not ended:
+            wanted = min(size - len(part), BLOCK)
+            if not self._budget.extend(claim, len(part) + wanted - claim.held, wait=len(part) < least):
+                break
+            block = self._source.read(wanted)
+            if block:
+                part.add(block)
+            ended = not block
             self._check()
+        self._budget.complete(claim, len(part))
         self._cut += len(part)
-        return part
+        self._count += 1
+        return part, ended
 
     def _start(self, send: Callable[[int, Part], R], number: int, part: Part, results: dict[int, R]) -> None:
-        """Hand the part, and what is reserved for it, to a thread."""
-        reserved, self._reserved = self._reserved, 0
+        """Hand the part and its memory to a thread."""
+        claim, self._claim = self._claim, None
+        assert claim is not None
 
         def end() -> None:
             part.forget()
-            self._buffers.release(reserved)
+            self._budget.release(claim)
             with self._changed:
-                self._sending.remove(reserved)
+                self._sending.remove(claim)
                 self._changed.notify_all()
 
         def run() -> None:
@@ -238,7 +328,7 @@ class Parts:
 
         thread = threading.Thread(target=run, name=f"part-{number}", daemon=True)
         with self._changed:
-            self._sending.append(reserved)
+            self._sending.append(claim)
         try:
             thread.start()
         except RuntimeError:  # it cannot run; after anything else, such as our own end while we wait, it does
@@ -246,9 +336,9 @@ class Parts:
             raise
 
     def _wait(self, count: int, size: int) -> None:
-        """Until at most `count` parts are on their way, and they have at most `size` bytes, or none is."""
+        """Wait until at most `count` parts are on their way, and they have at most `size` bytes, or none is."""
         with self._changed:
-            while len(self._sending) > count or sum(self._sending) > max(size, 0):
+            while len(self._sending) > count or sum(claim.held for claim in self._sending) > max(size, 0):
                 self._changed.wait()
 
     def _fail(self, error: BaseException) -> None:
@@ -260,7 +350,7 @@ class Parts:
         if self._error is not None:
             raise self._error
 
-    def _give_back(self) -> None:
-        if self._reserved:
-            reserved, self._reserved = self._reserved, 0
-            self._buffers.release(reserved)
+    def _release(self) -> None:
+        if self._claim is not None:
+            self._budget.release(self._claim)
+            self._claim = None

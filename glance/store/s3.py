@@ -19,12 +19,11 @@ from glance.core.errors import BlobMissing, Duplicate, StoreDown
 from glance.core.ports import Held, Source, Threads
 from glance.store import s3client
 from glance.store.blob import StreamBlob
-from glance.store.parts import MIB, Buffers, Part, Parts
+from glance.store.parts import LEAST_PART, MIB, MemoryBudget, Part, Parts
 from glance.store.s3client import DEFAULT_REGION, Account, code_of
 
 LOG = logging.getLogger(__name__)
 
-LEAST_PART = 5  # MiB: S3's limit for all parts but the last
 ABORT_PAUSES = (0, 2, 5)  # seconds before each attempt to abort; botocore retries each on its own
 LOST_PAUSE = 1  # seconds until a request whose answer was lost is taken to have had its effect
 MARK = "glance-upload"  # metadata of an object by which its upload knows it
@@ -41,8 +40,8 @@ class S3Store:
     `host` is a URL, or a name that is reached by https; `cacert` a file of certificates to trust instead of the
     usual ones; `bucket_url_format` where the bucket's name stands: in the `path`, in the host's name (`virtual`),
     or wherever it fits (`auto`). Images of more than `large_object_size` MiB go in parts of
-    `large_object_chunk_size` MiB, and so do those that are larger than one part: no more is held in memory than
-    `parallel` parts of one image and `buffered` parts of all. `read_timeout`: seconds between two signs of life
+    `large_object_chunk_size` MiB, and so do those that are larger than one part. Memory holds at most `parallel`
+    parts of one image, and of all images what MemoryBudget allows. `read_timeout`: seconds between two signs of life
     of the server.
     """
 
@@ -68,15 +67,15 @@ class S3Store:
             raise ValueError(f"not a name for a bucket: {bucket!r}")
         if bucket_url_format not in ("auto", "path", "virtual"):
             raise ValueError(f"the format of a bucket's URL is auto, path or virtual, not {bucket_url_format!r}")
-        if large_object_chunk_size < LEAST_PART:
-            raise ValueError(f"a part has at least {LEAST_PART} MiB, not {large_object_chunk_size}")
+        if large_object_chunk_size * MIB < LEAST_PART:
+            raise ValueError(f"a part has at least {LEAST_PART // MIB} MiB, not {large_object_chunk_size}")
         self._account = Account(host, access_key, secret_key, region, bucket_url_format, cacert, read_timeout)
         self._bucket = bucket
         self._create_bucket = create_bucket_on_put
         self._largest_whole = large_object_size * MIB
         self._part_size = large_object_chunk_size * MIB
         self._parallel = parallel
-        self._buffers = Buffers.of(self._part_size)
+        self._budget = MemoryBudget.for_part_size(self._part_size)
         self._connecting = threading.Lock()
         self._client: Any = None
 
@@ -120,7 +119,7 @@ class S3Store:
     def put(self, name: str, source: Source, *, size: int | None) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for an object: {name!r}")
-        parts = Parts(source, size=size, part_size=self._part_size, parallel=self._parallel, buffers=self._buffers)
+        parts = Parts(source, size=size, part_size=self._part_size, parallel=self._parallel, budget=self._budget)
         with self._translated("write"), parts:
             upload = _Upload(self._connected(), self._bucket, name, source.threads)
             part = parts.whole(self._largest_whole)

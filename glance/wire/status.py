@@ -33,6 +33,7 @@ _STATUS: dict[type[GlanceError], int] = {
     errors.StoreFull: 413,
     errors.RangeNotSatisfiable: 416,
     errors.StoreDown: 503,
+    errors.StoreBusy: 503,
     errors.RegistryDown: 503,
     errors.RegistryFull: 503,
     errors.RegistryReadOnly: 503,

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, cast
 from webob import Request
 
 from glance.core import values
+from glance.core.context import Context
 from glance.core.errors import BrokenUpload, Invalid, TooLarge
 from glance.core.inline import INLINE
 from glance.core.ports import Threads
 from glance.wire import jsontext
+from glance.wsgi.identify import CONTEXT_KEY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import InputStream
@@ -41,7 +43,8 @@ def source_of(request: Request) -> "BodySource":
         if not request.environ.get("wsgi.input_terminated"):
             raise Invalid("a body needs a Content-Length here: this server cannot take it in chunks")
         length = None
-    return BodySource(request.environ["wsgi.input"], length, threads_of(request))
+    sender = request.environ.get(CONTEXT_KEY, Context()).tenant or request.remote_addr or ""
+    return BodySource(request.environ["wsgi.input"], length, threads_of(request), sender)
 
 
 def json_of(request: Request, *, limit: int = MAX_JSON) -> object:
@@ -66,11 +69,12 @@ def parameters_of(request: Request) -> Mapping[str, str]:
 
 
 class BodySource:
-    """The bytes of a request. `length` is the number announced; None: not known."""
+    """The body of a request. `length` is the number of bytes announced, or None if it is not known."""
 
-    def __init__(self, stream: "InputStream", length: int | None, threads: Threads) -> None:
+    def __init__(self, stream: "InputStream", length: int | None, threads: Threads, sender: str = "") -> None:
         self.length = length
         self.threads = threads
+        self.sender = sender
         self._stream = stream
         self._left = length
 

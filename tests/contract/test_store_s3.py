@@ -178,7 +178,7 @@ def test_any_size_known_or_not(store, held, size, known):
     assert held() == ["1"]
     store.delete(location)
     assert held() == []
-    assert store._buffers.used == 0
+    assert store._budget.used == 0
 
 
 @pytest.mark.parametrize(("size", "parts"), [(0, 0), (PART, 0), (PART + 1, 2), (3 * PART, 3)])
@@ -213,7 +213,7 @@ def test_many_uploads_at_once(store, held):
         thread.join(60)
     assert sorted(held()) == sorted(datas)
     assert all(read(store, f"s3://{store._bucket}/{name}") == data for name, data in datas.items())
-    assert store._buffers.used == 0
+    assert store._budget.used == 0
 
 
 def test_bodies_are_hashed_where_the_source_says(make):
@@ -277,7 +277,7 @@ except eventlet.greenlet.GreenletExit:
     pass
 blob = store.open(whole.wait())
 assert sum(map(len, blob)) == 50_000
-assert store._buffers.used == 0
+assert store._budget.used == 0
 assert max(after - before for before, after in zip(ticks, ticks[1:])) < 1, "the hub stood still"
 """
 
@@ -420,7 +420,7 @@ def test_what_fails_for_good_leaves_nothing(behind, proxy, held, step, deed):
         assert isinstance(deed, CutAnswer | CutRequest)
         assert held() == ["1"]
         assert read(behind, location) == data
-    assert behind._buffers.used == 0
+    assert behind._budget.used == 0
 
 
 def test_good_status_with_an_error_in_the_body_of_complete_is_no_success(behind, proxy, held):

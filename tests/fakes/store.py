@@ -15,9 +15,16 @@ class BytesSource:
     """A Source of the given bytes, at most `block` at a time; `cut` makes it raise in place of the end."""
 
     def __init__(
-        self, data: bytes = b"", *, block: int | None = None, cut: bool = False, threads: Threads = INLINE
+        self,
+        data: bytes = b"",
+        *,
+        block: int | None = None,
+        cut: bool = False,
+        threads: Threads = INLINE,
+        sender: str = "",
     ) -> None:
         self.threads = threads
+        self.sender = sender
         self._stream = io.BytesIO(data)
         self._block = block
         self._cut = cut

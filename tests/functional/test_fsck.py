@@ -69,6 +69,7 @@ class Source:
     """Six megabytes, and no end."""
 
     threads = INLINE
+    sender = ""
 
     def __init__(self) -> None:
         self._left = BYTES

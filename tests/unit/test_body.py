@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webob import Request
 
+from glance.core.context import Context
 from glance.core.errors import BrokenUpload, Invalid, TooLarge
 from glance.core.inline import INLINE, Inline
 from glance.wire import jsontext
 from glance.wsgi.body import has_body, json_of, source_of
+from glance.wsgi.identify import CONTEXT_KEY
 from tests.fuzz.targets import decoded_json
 
 
@@ -91,6 +93,14 @@ def test_the_threads_are_the_servers_or_none():
     threads = Inline()
     assert source_of(request(**{"glance.threads": threads})).threads is threads
     assert source_of(request()).threads is INLINE
+
+
+def test_sender_is_the_tenant_or_else_the_address():
+    address = {"REMOTE_ADDR": "192.0.2.7"}
+    assert source_of(request(**address)).sender == "192.0.2.7"
+    assert source_of(request(**address, **{CONTEXT_KEY: Context(is_admin=True)})).sender == "192.0.2.7"
+    assert source_of(request(**address, **{CONTEXT_KEY: Context(tenant="t1")})).sender == "t1"
+    assert source_of(request()).sender == ""
 
 
 def test_json():

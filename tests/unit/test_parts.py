@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glance.core.errors import BrokenUpload, StoreDown, TooLarge
+from glance.core.errors import BrokenUpload, StoreBusy, StoreDown, TooLarge
 from glance.store import parts as module
-from glance.store.parts import GROWTH, MIB, MOST_PARTS, Buffers, Part, Parts, part_size
+from glance.store.parts import GROWTH, MIB, MOST_PARTS, MemoryBudget, Part, Parts, part_size
 from tests.fakes.store import BytesSource
 
 DATA = os.urandom(100_000)
 
 
-def parts_of(source: BytesSource, **given: object) -> Parts:
-    settings = {"size": None, "part_size": 1000, "parallel": 3, "buffers": Buffers(1_000_000)} | given
+def make_parts(source: BytesSource, **given: object) -> Parts:
+    settings = {"size": None, "part_size": 1000, "parallel": 3, "budget": MemoryBudget(1_000_000)} | given
     return Parts(source, **settings)
 
 
@@ -61,8 +61,8 @@ class Backend:
 @given(st.binary(max_size=300), st.integers(1, 40), st.integers(1, 5), st.integers(1, 400), st.integers(1, 50))
 @settings(max_examples=100, deadline=None)
 def test_any_source_arrives_whole_and_in_order(data, size, parallel, limit, block):
-    backend, buffers = Backend(), Buffers(limit)
-    with parts_of(BytesSource(data, block=block), part_size=size, parallel=parallel, buffers=buffers) as parts:
+    backend, budget = Backend(), MemoryBudget(limit)
+    with make_parts(BytesSource(data, block=block), part_size=size, parallel=parallel, budget=budget) as parts:
         whole = parts.whole()
         assert (whole is None) == (len(data) > size)
         if whole is None:
@@ -71,13 +71,13 @@ def test_any_source_arrives_whole_and_in_order(data, size, parallel, limit, bloc
         else:
             assert b"".join(whole.blocks) == data
     assert backend.data == (data if whole is None else b"")
-    assert buffers.used == 0
+    assert budget.used == 0
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2000, 2001])
 def test_all_parts_but_the_last_are_full_and_none_is_empty(size):
     backend = Backend()
-    with parts_of(BytesSource(DATA[:size])) as parts:
+    with make_parts(BytesSource(DATA[:size])) as parts:
         parts.send(backend.send)
     lengths = [len(backend.taken[number]) for number in sorted(backend.taken)]
     assert lengths[:-1] == [1000] * (len(lengths) - 1)
@@ -87,17 +87,17 @@ def test_all_parts_but_the_last_are_full_and_none_is_empty(size):
 
 def test_what_is_larger_than_the_limit_for_one_request_is_no_whole():
     backend = Backend()
-    with parts_of(BytesSource(DATA[:800])) as parts:
+    with make_parts(BytesSource(DATA[:800])) as parts:
         assert parts.whole(limit=799) is None
         assert parts.send(backend.send) == ["etag-1"]
     assert backend.data == DATA[:800]
-    with parts_of(BytesSource(DATA[:800])) as parts:
+    with make_parts(BytesSource(DATA[:800])) as parts:
         assert b"".join(parts.whole(limit=800).blocks) == DATA[:800]
 
 
 def test_results_are_in_order_whatever_ends_first():
     backend = Backend(pause=lambda number: 0.05 if number % 3 == 1 else 0)
-    with parts_of(BytesSource(DATA[:12_000])) as parts:
+    with make_parts(BytesSource(DATA[:12_000])) as parts:
         assert parts.send(backend.send) == [f"etag-{number}" for number in range(1, 13)]
     assert list(backend.taken) != sorted(backend.taken)
 
@@ -108,31 +108,32 @@ def test_results_are_in_order_whatever_ends_first():
 @pytest.mark.parametrize("parallel", [1, 2, 4])
 def test_parts_of_one_object_held_at_a_time(parallel):
     """The one that is being read counts."""
-    buffers, backend = Buffers(1_000_000), Backend(pause=lambda number: 0.01)
+    budget, backend = MemoryBudget(1_000_000), Backend(pause=lambda number: 0.01)
     held = []
 
     class Watched(BytesSource):
         def read(self, size: int, /) -> bytes:
-            held.append(buffers.used)
+            held.append(budget.used)
             return super().read(size)
 
-    with parts_of(Watched(DATA[:20_000]), parallel=parallel, buffers=buffers) as parts:
+    with make_parts(Watched(DATA[:20_000]), parallel=parallel, budget=budget) as parts:
         parts.send(backend.send)
     assert max(held) == parallel * 1000
     assert backend.most <= parallel
 
 
-def test_the_bound_of_the_process_holds_for_many_uploads_and_all_get_through():
-    buffers, backends, held = Buffers(5000), [Backend(pause=lambda number: 0.001) for _ in range(12)], []
+def test_all_of_many_uploads_finish_within_the_budget():
+    budget, backends, held = MemoryBudget(5000), [Backend(pause=lambda number: 0.001) for _ in range(12)], []
 
     class Watched(BytesSource):
         def read(self, size: int, /) -> bytes:
-            held.append(buffers.used)
+            held.append(budget.used)
             time.sleep(0.0005)
             return super().read(size)
 
     def upload(backend: Backend) -> None:
-        with parts_of(Watched(DATA[:20_500], block=400), buffers=buffers) as parts:
+        sender = str(backends.index(backend) % 3)
+        with make_parts(Watched(DATA[:20_500], block=400, sender=sender), budget=budget) as parts:
             parts.send(backend.send)
 
     threads = [threading.Thread(target=upload, args=(backend,)) for backend in backends]
@@ -142,11 +143,11 @@ def test_the_bound_of_the_process_holds_for_many_uploads_and_all_get_through():
         thread.join(30)
     assert all(backend.data == DATA[:20_500] for backend in backends)
     assert 4000 <= max(held) <= 5000
-    assert buffers.used == 0
+    assert budget.used == 0
 
 
-def test_a_client_that_stops_holds_one_part_only():
-    buffers, go_on, backend = Buffers(3000), threading.Event(), Backend()
+def test_stalled_client_holds_one_part():
+    budget, go_on, backend = MemoryBudget(3000), threading.Event(), Backend()
 
     class Stopping(BytesSource):
         def read(self, size: int, /) -> bytes:
@@ -156,15 +157,15 @@ def test_a_client_that_stops_holds_one_part_only():
             return data
 
     def slow() -> None:
-        with parts_of(Stopping(DATA[:4500]), buffers=buffers) as parts:
+        with make_parts(Stopping(DATA[:4500], sender="slow"), budget=budget) as parts:
             parts.send(backend.send)
 
     thread = threading.Thread(target=slow)
     thread.start()
-    while len(backend.taken) < 4 or buffers.used > 1000:
+    while len(backend.taken) < 4 or budget.used > 1000:
         time.sleep(0.001)
     other = Backend()
-    with parts_of(BytesSource(DATA), buffers=buffers) as parts:  # does not wait for the other
+    with make_parts(BytesSource(DATA), budget=budget) as parts:  # does not wait for the other
         parts.send(other.send)
     assert other.data == DATA
     go_on.set()
@@ -172,9 +173,9 @@ def test_a_client_that_stops_holds_one_part_only():
     assert backend.data == DATA[:4500]
 
 
-def test_who_waits_for_room_and_is_broken_off_stands_in_nobodys_way():
-    buffers = Buffers(1000)
-    buffers.reserve(1000)
+def test_interrupted_wait_leaves_no_claim():
+    budget = MemoryBudget(1000)
+    held = budget.claim("a", 1000)
 
     class Stop(BaseException):
         pass
@@ -182,18 +183,136 @@ def test_who_waits_for_room_and_is_broken_off_stands_in_nobodys_way():
     def stop(*_: object) -> None:
         raise Stop
 
-    buffers._changed.wait = stop
+    budget._changed.wait = stop
     with pytest.raises(Stop):
-        buffers.reserve(500)
-    del buffers._changed.wait
-    buffers.release(1000)
-    buffers.reserve(1000)
-    assert buffers.used == 1000
+        budget.claim("b", 500)
+    del budget._changed.wait
+    budget.release(held)
+    assert budget.used == 0
+    budget.claim("b", 1000)
+    assert budget.used == 1000
 
 
-def test_a_part_larger_than_the_bound_goes_alone():
+def test_slow_part_counts_only_what_it_has_received(monkeypatch):
+    """A part that has not filled its guaranteed memory in time gives it back."""
+    monkeypatch.setattr(module, "GUARANTEE", 0.05)
+    budget = MemoryBudget(1000)
+    slow = budget.claim("a", 1000)
+    assert budget.used == 1000
+    budget.extend(slow, 10, wait=True)
+    fast = budget.claim("b", 900)  # waits for the guarantee to end
+    assert budget.used == 10 + 900
+    assert not budget.extend(slow, 200, wait=False)
+    budget.release(fast)
+    assert budget.extend(slow, 200, wait=False)
+
+
+def test_guaranteed_memory_never_waits():
+    budget = MemoryBudget(1000, max_wait=0)
+    first, second = budget.claim("a", 500), budget.claim("b", 500)
+    for _ in range(5):
+        assert budget.extend(first, 100, wait=True)
+        assert budget.extend(second, 100, wait=True)
+    assert not budget.extend(first, 1, wait=False)
+    with pytest.raises(StoreBusy):
+        budget.extend(second, 1, wait=True)
+    assert budget.used == 1000
+
+
+def test_one_sender_gets_at_most_half():
+    budget = MemoryBudget(1000, max_wait=0)
+    for _ in range(5):
+        budget.claim("a", 100)
+    with pytest.raises(StoreBusy, match="try again later"):
+        budget.claim("a", 100)
+    for _ in range(5):
+        budget.claim("b", 100)
+
+
+def test_smaller_claim_passes_a_waiting_larger_one():
+    budget = MemoryBudget(1000)
+    held = budget.claim("a", 600)
+    admitted = threading.Event()
+
+    def claim_large() -> None:
+        budget.claim("b", 900)
+        admitted.set()
+
+    waiting = threading.Thread(target=claim_large)
+    waiting.start()
+    while not budget._changed._waiters:
+        time.sleep(0.001)
+    small = budget.claim("c", 300)  # does not wait
+    assert not admitted.is_set()
+    budget.release(small)
+    budget.release(held)
+    waiting.join(10)
+    assert admitted.is_set()
+
+
+def test_slow_uploads_do_not_stop_another_sender(monkeypatch):
+    """Many uploads that announce 1 TiB and send next to nothing leave the budget to another sender."""
+    monkeypatch.setattr(module, "GUARANTEE", 0.05)
+    budget, go_on = MemoryBudget(100 * 1000, max_wait=30), threading.Event()
+
+    class Slow(BytesSource):
+        def read(self, size: int, /) -> bytes:
+            data = super().read(size)
+            if not data:
+                go_on.wait(30)
+            return data
+
+    def upload_slowly() -> None:
+        source = Slow(DATA[:10], block=1, sender="attacker")
+        with make_parts(source, size=1024**4, part_size=40_000, budget=budget) as parts:
+            parts.whole()
+
+    monkeypatch.setattr(module, "BLOCK", 100)
+    monkeypatch.setattr(module, "MIB", 1)
+    monkeypatch.setattr(module, "MOST_PARTS", 1024**4 // 40_000)
+    threads = [threading.Thread(target=upload_slowly) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    try:
+        backend = Backend()
+        with make_parts(BytesSource(DATA, sender="user"), part_size=10_000, budget=budget) as parts:
+            parts.send(backend.send)
+        assert backend.data == DATA
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join(30)
+    assert budget.used == 0
+
+
+def test_parts_are_cut_early_when_memory_is_short(monkeypatch):
+    """A part above the minimum is sent instead of waiting for memory, so that half-filled parts cannot deadlock."""
+    monkeypatch.setattr(module, "LEAST_PART", 300)
+    monkeypatch.setattr(module, "BLOCK", 100)
+    budget, backend = MemoryBudget(2000, max_wait=10), Backend()
+    other = budget.claim("b", 0)
+    budget.extend(other, 1500, wait=True)
+    with make_parts(BytesSource(DATA[:5050]), budget=budget, parallel=1) as parts:
+        assert parts.whole() is None
+        parts.send(backend.send)
+    assert backend.data == DATA[:5050]
+    lengths = [len(backend.taken[number]) for number in sorted(backend.taken)]
+    assert set(lengths[:-1]) <= {401, 500, 501}
+
+
+def test_early_cuts_leave_enough_parts(monkeypatch):
+    """With every part cut at its minimum, an announced size still fits into MOST_PARTS parts."""
+    for size in (10 * MIB, 60_000 * MIB, 1024**4, 5 * 1024**4):
+        before = count = 0
+        while before < size:
+            before += module.least_part_size(10 * MIB, size, before, count)
+            count += 1
+        assert count <= MOST_PARTS
+
+
+def test_part_larger_than_the_budget_is_sent_alone():
     backend = Backend()
-    with parts_of(BytesSource(DATA[:5000]), buffers=Buffers(10)) as parts:
+    with make_parts(BytesSource(DATA[:5000]), budget=MemoryBudget(10)) as parts:
         parts.send(backend.send)
     assert backend.data == DATA[:5000]
     assert backend.most == 1
@@ -229,14 +348,14 @@ def test_of_unknown_size_ten_thousand_parts_hold_the_largest_object(base):
 def test_parts_grow_and_then_fewer_are_held(monkeypatch):
     monkeypatch.setattr(module, "GROWTH", 4)
     monkeypatch.setattr(module, "MIB", 500)
-    buffers, backend, held = Buffers(1_000_000), Backend(pause=lambda number: 0.002), []
+    budget, backend, held = MemoryBudget(1_000_000), Backend(pause=lambda number: 0.002), []
 
     class Watched(BytesSource):
         def read(self, size: int, /) -> bytes:
-            held.append(buffers.used)
+            held.append(budget.used)
             return super().read(size)
 
-    with parts_of(Watched(DATA), buffers=buffers) as parts:
+    with make_parts(Watched(DATA), budget=budget) as parts:
         parts.send(backend.send)
     assert backend.data == DATA
     lengths = [len(backend.taken[number]) for number in sorted(backend.taken)]
@@ -247,16 +366,16 @@ def test_parts_grow_and_then_fewer_are_held(monkeypatch):
 
 def test_more_parts_than_the_store_takes_are_an_error(monkeypatch):
     monkeypatch.setattr(module, "MOST_PARTS", 5)
-    buffers, backend = Buffers(10_000), Backend()
-    with parts_of(BytesSource(DATA[:5000]), size=100, buffers=buffers) as parts:
+    budget, backend = MemoryBudget(10_000), Backend()
+    with make_parts(BytesSource(DATA[:5000]), size=100, budget=budget) as parts:
         parts.send(backend.send)
     assert len(backend.taken) == 5
     with (
-        parts_of(BytesSource(DATA[:5001]), size=100, buffers=buffers) as parts,
+        make_parts(BytesSource(DATA[:5001]), size=100, budget=budget) as parts,
         pytest.raises(TooLarge, match="5001"),
     ):
         parts.send(backend.send)
-    assert buffers.used == 0
+    assert budget.used == 0
 
 
 # Errors
@@ -264,28 +383,28 @@ def test_more_parts_than_the_store_takes_are_an_error(monkeypatch):
 
 @pytest.mark.parametrize("sent", [0, 1, 999, 1000, 1001, 5500])
 def test_a_source_that_raises_keeps_its_error(sent):
-    buffers, backend = Buffers(10_000), Backend(pause=lambda number: 0.01)
+    budget, backend = MemoryBudget(10_000), Backend(pause=lambda number: 0.01)
     with (
         pytest.raises(BrokenUpload, match="the source was cut"),
-        parts_of(BytesSource(DATA[:sent], cut=True), buffers=buffers) as parts,
+        make_parts(BytesSource(DATA[:sent], cut=True), budget=budget) as parts,
     ):
         if parts.whole() is None:
             parts.send(backend.send)
     assert len(backend.taken) in (sent // 1000, 0)  # those on their way were waited for
-    assert buffers.used == 0
+    assert budget.used == 0
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
 @pytest.mark.parametrize("number", [1, 2, 7, 100])
 def test_after_a_failed_part_no_other_is_begun(number, parallel):
-    buffers, backend = Buffers(100_000), Backend(fail_at=number, pause=lambda at: 0 if at == number else 0.02)
+    budget, backend = MemoryBudget(100_000), Backend(fail_at=number, pause=lambda at: 0 if at == number else 0.02)
     source = BytesSource(DATA)
     with (
         pytest.raises(StoreDown, match=f"part {number}"),
-        parts_of(source, parallel=parallel, buffers=buffers) as parts,
+        make_parts(source, parallel=parallel, budget=budget) as parts,
     ):
         parts.send(backend.send)
-    assert buffers.used == 0
+    assert budget.used == 0
     assert backend.most <= parallel
     assert len(backend.taken) <= number + parallel
 
@@ -309,7 +428,7 @@ def test_the_first_error_is_the_one_that_is_raised():
         finally:
             threading.Timer(0.05, failed.set).start()
 
-    with pytest.raises(StoreDown, match="first"), parts_of(Late(DATA, block=600), part_size=1000) as parts:
+    with pytest.raises(StoreDown, match="first"), make_parts(Late(DATA, block=600), part_size=1000) as parts:
         parts.send(send)
 
 
@@ -321,10 +440,10 @@ def test_what_breaks_a_thread_off_is_not_replaced_by_an_error():
         def read(self, size: int, /) -> bytes:
             raise Stop
 
-    buffers = Buffers(10_000)
-    with pytest.raises(Stop), parts_of(Stopped(), buffers=buffers) as parts:
+    budget = MemoryBudget(10_000)
+    with pytest.raises(Stop), make_parts(Stopped(), budget=budget) as parts:
         parts.send(Backend().send)
-    assert buffers.used == 0
+    assert budget.used == 0
 
 
 def test_no_part_stays_in_memory_after_an_error():
@@ -345,7 +464,7 @@ def test_no_part_stays_in_memory_after_an_error():
     gc.collect()
     gc.disable()
     try:
-        with parts_of(Endless()) as parts:
+        with make_parts(Endless()) as parts:
             try:
                 parts.send(send)
             except StoreDown:
@@ -362,8 +481,8 @@ def test_a_thread_that_cannot_start_is_an_error_like_another(monkeypatch):
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    buffers = Buffers(10_000)
+    budget = MemoryBudget(10_000)
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(RuntimeError, match="start"), parts_of(BytesSource(DATA), buffers=buffers) as parts:
+    with pytest.raises(RuntimeError, match="start"), make_parts(BytesSource(DATA), budget=budget) as parts:
         parts.send(Backend().send)
-    assert buffers.used == 0
+    assert budget.used == 0

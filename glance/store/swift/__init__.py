@@ -24,7 +24,7 @@ from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, St
 from glance.core.meter import Meter
 from glance.core.ports import Held, Source, Threads
 from glance.store.blob import StreamBlob
-from glance.store.parts import BLOCK, MIB, Buffers, Part, Parts
+from glance.store.parts import BLOCK, MIB, MemoryBudget, Part, Parts
 from glance.store.swift.account import Account, Body
 from glance.store.swift.container import Container, Piece
 from glance.store.swift.login import Login
@@ -47,9 +47,9 @@ _LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
 class SwiftStore:
     """A Store in a Swift. All sizes are in bytes; `parallel` is how many segments of an image travel at once.
 
-    Segments wait in memory, in `buffers`, which may be shared with other stores. Never to overwrite is Swift's
-    promise for `If-None-Match: *`, which it judges when a PUT begins. So the one PUT that makes an image visible
-    is short; where it is not, the store looks once more before it sends the last bytes.
+    Segments wait in memory within `budget`, which stores may share. Swift never overwrites with `If-None-Match: *`,
+    but judges that header only when a PUT begins. So the one PUT that makes an image visible is short; where it is
+    not, the store looks once more before it sends the last bytes.
     """
 
     schemes = frozenset({"swift"})
@@ -63,7 +63,7 @@ class SwiftStore:
         large_object_size: int = 5120 * MIB,
         large_object_chunk_size: int = 32 * MIB,
         parallel: int = 4,
-        buffers: Buffers | None = None,
+        budget: MemoryBudget | None = None,
         small: int = SMALL,
         manifest: int = MANIFEST,
     ) -> None:
@@ -76,7 +76,7 @@ class SwiftStore:
         self._large = large_object_size
         self._chunk = min(large_object_chunk_size, large_object_size)
         self._parallel = parallel
-        self._buffers = buffers or Buffers.of(max(self._chunk, small))
+        self._budget = budget or MemoryBudget.for_part_size(max(self._chunk, small))
         self._small = small
         self._manifest = manifest
         self._left: set[str] = set()  # segments of broken uploads that could not be deleted yet
@@ -114,9 +114,7 @@ class SwiftStore:
         else:
             fits = size is not None and size <= min(self._small, self._large)
             part_size = max(self._small, 1) if fits else self._chunk
-            with Parts(
-                source, size=size, part_size=part_size, parallel=self._parallel, buffers=self._buffers
-            ) as parts:
+            with Parts(source, size=size, part_size=part_size, parallel=self._parallel, budget=self._budget) as parts:
                 self._cut(name, upload, source, parts)
         return self.location_of(name)
 
