@@ -48,7 +48,8 @@ class Versions:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        first, slash, rest = path.lstrip("/").partition("/")
+        is_root = path in ("", "/")
+        first, slash, rest = path.removeprefix("/").partition("/")
         accepted = asked_version(environ.get("HTTP_ACCEPT", ""))
         if first in self._prefixes:
             if not slash and environ["REQUEST_METHOD"] in ("GET", "HEAD"):  # clients repeat others as a GET
@@ -64,9 +65,9 @@ class Versions:
             prefix = self._prefixes.get(accepted[2].lower()) if accepted[1].lower() == "images" else None
             if prefix is None:
                 return self._document(environ, 300)(environ, start_response)
-            if first:
+            if not is_root:
                 return self._pass(environ, start_response, prefix, "", path)
-        if not first and wants_versions(environ.get("HTTP_ACCEPT", "")):
+        if is_root and wants_versions(environ.get("HTTP_ACCEPT", "")):
             return self._document(environ, 300)(environ, start_response)
         return self._classic(environ, start_response)
 

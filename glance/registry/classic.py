@@ -25,9 +25,9 @@ class Images:
     def routes(self) -> list[tuple[str, str, Handler]]:
         return [
             ("GET", "/", self.index),
-            ("GET", "/images", self.index),
-            ("GET", "/images/detail", self.detail),
-            ("POST", "/images", self.create),
+            ("GET", "/images/", self.index),
+            ("GET", "/images/detail/", self.detail),
+            ("POST", "/images/", self.create),
             ("GET", "/images/{number}", self.show),
             ("PUT", "/images/{number}", self.update),
             ("DELETE", "/images/{number}", self.delete),

@@ -325,6 +325,7 @@ class Connection:
             "SCRIPT_NAME": "",
             "PATH_INFO": head.path,
             "QUERY_STRING": head.query,
+            "REQUEST_URI": head.target,
             "SERVER_NAME": str(self._local[0]),
             "SERVER_PORT": str(self._local[1]),
             "SERVER_PROTOCOL": f"HTTP/1.{head.version[1]}",

@@ -38,6 +38,7 @@ class RefusedError(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     method: str
+    target: str  # path and query as they were sent
     path: str  # percent-decoded once, bytes shown as Latin-1 as WSGI wants it
     query: str
     version: tuple[int, int]
@@ -60,11 +61,13 @@ def parse(data: bytes) -> Head:
     version = (1, int(minor))
     if version == (1, 1) and b"host" not in fields:
         raise _bad("a request needs one Host header")
-    path, query = _target(method, target, fields)
+    target = _origin_form(method, target, fields)
+    path, query = _split(target)
     length = _length(fields, version)
     tokens = {token.strip() for token in fields.get(b"connection", b"").lower().split(b",")}
     return Head(
         method=method.decode("ascii"),
+        target=target.decode("ascii"),
         path=path,
         query=query,
         version=version,
@@ -103,7 +106,8 @@ def _fields(lines: list[bytes]) -> dict[bytes, bytes]:
     return fields
 
 
-def _target(method: bytes, target: bytes, fields: dict[bytes, bytes]) -> tuple[str, str]:
+def _origin_form(method: bytes, target: bytes, fields: dict[bytes, bytes]) -> bytes:
+    """Return the target as a path and a query. The authority of an absolute URL replaces the Host header."""
     if not target.startswith(b"/"):
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is not None:
@@ -113,6 +117,10 @@ def _target(method: bytes, target: bytes, fields: dict[bytes, bytes]) -> tuple[s
             raise _bad("the request target is not a path")
     if b"#" in target:
         raise _bad("a request target has no fragment")
+    return target
+
+
+def _split(target: bytes) -> tuple[str, str]:
     path, _, query = target.partition(b"?")
     decoded = unquote_to_bytes(path)
     if b"\0" in decoded:

@@ -23,18 +23,27 @@ class Router:
     """A WSGI application made of routes such as `("GET", "/images/{number}", show)`.
 
     A handler gets the request and, by name, what stands in the braces; it returns a Response or raises a
-    GlanceError. Earlier routes win; "*" stands for any method. A slash at the end of a path is ignored. What no
-    route matches raises NotFound: neither API of 2011 answers 405, others have not_allowed() in their tables.
+    GlanceError. Earlier routes win; "*" stands for any method. What no route matches raises NotFound: neither API of
+    2011 answers 405, others have not_allowed() in their tables.
+
+    A template that ends in a slash, as those of collections do, matches with and without it. Any other path must not
+    end in one: "/images/ID/members/" with an empty name, or with ".." that a library or a proxy resolved, would reach
+    a resource that the client did not mean. No parameter is empty, and an encoded slash separates nothing.
     """
 
     def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
-        self._routes = [(method, _segments(template), handler) for method, template, handler in routes]
+        self._routes = [(method, *_split(template), handler) for method, template, handler in routes]
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        segments = _segments(_path(environ))
-        for method, template, handler in self._routes:
-            if method in ("*", environ["REQUEST_METHOD"]) and (params := _match(template, segments)) is not None:
-                return handler(Request(environ), **params)(environ, start_response)
+        segments, ends_in_slash = _split(_path(environ))
+        if not _has_encoded_slash(environ):
+            for method, template, is_collection, handler in self._routes:
+                if (
+                    method in ("*", environ["REQUEST_METHOD"])
+                    and (is_collection or not ends_in_slash)
+                    and (params := _match(template, segments)) is not None
+                ):
+                    return handler(Request(environ), **params)(environ, start_response)
         raise NotFound("there is nothing at this address, or not for this method")
 
 
@@ -61,8 +70,20 @@ def _path(environ: "WSGIEnvironment") -> str:
     return path
 
 
-def _segments(path: str) -> list[str]:
-    return path.strip("/").split("/") if path.strip("/") else []
+def _split(path: str) -> tuple[list[str], bool]:
+    """Return the segments of a path, and whether a slash follows them."""
+    if path in ("", "/"):
+        return [], True
+    segments = path.removeprefix("/").split("/")
+    return (segments[:-1], True) if segments[-1] == "" else (segments, False)
+
+
+def _has_encoded_slash(environ: "WSGIEnvironment") -> bool:
+    """Return True if a segment contains a slash, which PATH_INFO does not tell from one that separates segments.
+
+    Servers pass the path as it was sent under one of these names, if at all."""
+    target: str = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
+    return "%2" in target and "%2f" in target.partition("?")[0].lower()
 
 
 def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
@@ -71,6 +92,8 @@ def _match(template: list[str], segments: list[str]) -> dict[str, str] | None:
     params = {}
     for expected, found in zip(template, segments, strict=True):
         if expected.startswith("{"):
+            if not found:
+                return None
             params[expected[1:-1]] = found
         elif expected != found:
             return None

@@ -12,9 +12,10 @@ def handler(name: str):
 
 ROUTES = [
     ("GET", "/", handler("root")),
-    ("GET", "/images/detail", handler("detail")),
+    ("GET", "/images/detail/", handler("detail")),
     ("GET", "/images/{number}", handler("show")),
     ("PUT", "/images/{number}", handler("update")),
+    ("PUT", "/images/{number}/members", handler("members")),
     ("GET", "/images/{number}/members/{member}", handler("member")),
 ]
 
@@ -26,9 +27,9 @@ def ask(method: str, path: str) -> list:
 
 
 @pytest.mark.parametrize(("method", "path", "answer"), [
-    ("GET", "", ["root", {}]), ("GET", "/", ["root", {}]), ("GET", "//", ["root", {}]),
+    ("GET", "", ["root", {}]), ("GET", "/", ["root", {}]), ("GET", "/images/detail/", ["detail", {}]),
     ("GET", "/images/detail", ["detail", {}]), ("GET", "/images/7", ["show", {"number": "7"}]),
-    ("GET", "/images/7/", ["show", {"number": "7"}]), ("PUT", "/images/detail", ["update", {"number": "detail"}]),
+    ("PUT", "/images/7/members", ["members", {"number": "7"}]), ("PUT", "/images/detail", ["update", {"number": "detail"}]),
     ("GET", "/images/1/members/b", ["member", {"number": "1", "member": "b"}]),
     ("GET", "/images/..", ["show", {"number": ".."}]), ("GET", "/images/{number}", ["show", {"number": "{number}"}]),
     ("GET", "/images/%2e%2e", ["show", {"number": "%2e%2e"}]), ("GET", "/images/\xc3\xbc", ["show", {"number": "ü"}]),
@@ -39,6 +40,8 @@ def test_found(method, path, answer):
 
 @pytest.mark.parametrize(("method", "path"), [
     ("GET", "/images"), ("GET", "/images//7"), ("GET", "/images/7/x"), ("GET", "/images/7/members"), ("GET", "/Images/7"),
+    ("GET", "//"), ("GET", "/images/7/"), ("PUT", "/images/7/members/"), ("GET", "/images/detail//"), ("GET", "//images/7"),
+    ("GET", "images/7/"), ("GET", "/images/"), ("GET", "/images//members/b"), ("GET", "/images/7/members/b/"), ("OPTIONS", "*"),
     ("POST", "/images/7"), ("HEAD", "/images/7"), ("get", "/images/7"), ("DELETE", "/"), ("TRACE", "/images/7"), ("GET", "/images/7\0/x"),
 ])  # fmt: skip
 def test_not_found(method, path):
@@ -50,6 +53,23 @@ def test_not_found(method, path):
 def test_a_path_that_is_not_utf_8(path):
     with pytest.raises(Invalid, match="UTF-8"):
         ask("GET", path)
+
+
+@pytest.mark.parametrize("variable", ["REQUEST_URI", "RAW_URI"])
+@pytest.mark.parametrize(
+    "target", ["/images%2F7", "/images/7%2f", "/images/7%2fmembers/b", "/images/1/members%2Fb?x=%20"]
+)
+def test_an_encoded_slash_separates_nothing(variable: str, target: str) -> None:
+    request = Request.blank(target)  # its PATH_INFO is decoded
+    request.environ[variable] = target
+    with pytest.raises(NotFound):
+        request.get_response(Router(ROUTES))
+
+
+def test_an_encoded_slash_in_a_query() -> None:
+    request = Request.blank("/images/7?x=%2F")
+    request.environ["REQUEST_URI"] = "/images/7?x=%2F"
+    assert request.get_response(Router(ROUTES)).json == ["show", {"number": "7"}]
 
 
 def test_the_method_is_the_methods_alone():

@@ -11,9 +11,9 @@ def router(service: ImageService) -> Router:
     return Router(
         [
             ("GET", "/", images.index),
-            ("GET", "/images", images.index),
-            ("GET", "/images/detail", images.detail),
-            ("POST", "/images", images.create),
+            ("GET", "/images/", images.index),
+            ("GET", "/images/detail/", images.detail),
+            ("POST", "/images/", images.create),
             ("HEAD", "/images/{number}", images.meta),
             ("GET", "/images/{number}", images.show),
             ("PUT", "/images/{number}", images.update),
