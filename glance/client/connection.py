@@ -4,12 +4,16 @@
 import html
 import re
 from collections.abc import Iterator, Mapping
-from typing import Self
+from typing import Any, Self
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from glance.client.body import CHUNK, Sized, SourceFailed
 from glance.core.errors import GlanceError, Invalid
+from glance.wire.large_head import LargeHeadResponse
 from glance.wire.status import REASON_HEADER, error_from
 
 CONNECT_TIMEOUT = 60  # seconds to connect, and that the server may stall while it is sent to
@@ -62,6 +66,8 @@ class Connection:
         # A browser's "*/*" would have errors come as HTML, and JSON alone would make "/" a list of versions.
         self._session.headers["Accept"] = "text/plain, application/json, application/octet-stream"
         self._session.headers["Accept-Encoding"] = "identity"
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter())
         self._session.headers.update(headers)
 
     def close(self) -> None:
@@ -175,3 +181,27 @@ class Connection:
         text = text.removeprefix(status)
         plain = "".join(character if character.isprintable() else " " for character in text)
         return " ".join(plain.split()) or f"{self.where} answers {status}"
+
+
+class _PlainConnection(HTTPConnection):
+    response_class = LargeHeadResponse  # an image has a header for each of its properties
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = LargeHeadResponse
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Connects as requests does, and reads answers with many headers."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}

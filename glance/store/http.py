@@ -20,6 +20,7 @@ from glance.core.errors import BlobMissing, Invalid, StoreDown
 from glance.core.pace import Pace
 from glance.store.blob import StreamBlob
 from glance.store.guard import Guard, Target
+from glance.wire.large_head import LargeHeadResponse
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -104,6 +105,7 @@ class HttpStore:
 
     def _exchange(self, target: Target, method: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
+        connection.response_class = LargeHeadResponse  # another Glance sends a header for each property of an image
         try:
             with self._connected(target) as sock:
                 connection.sock = _Paced(sock)
