@@ -9,10 +9,11 @@ meta, chunks = client.get_image(image["id"])
 
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Self
-from urllib.parse import quote
 
 from glance.client.body import body_of
 from glance.client.connection import Connection, Fields
+from glance.client.request import check_properties, image_path, with_hyphens
+from glance.core.errors import Invalid
 from glance.wire.headers import fields_from_headers, headers_from_fields
 
 
@@ -24,7 +25,10 @@ class Client:
     """
 
     def __init__(self, host: str, port: int, use_ssl: bool = False) -> None:
-        name = f"[{host}]" if ":" in host else host
+        """`host` is a name or an address; an IPv6 address may stand in brackets. Raises Invalid for a URL."""
+        if "/" in host:
+            raise Invalid(f"the host of a server is a name or an address, such as 127.0.0.1, not {host!r}")
+        name = f"[{host}]" if ":" in host and not host.startswith("[") else host
         self._connection = Connection(f"{'https' if use_ssl else 'http'}://{name}:{port}", {})
 
     def close(self) -> None:
@@ -86,8 +90,10 @@ class Client:
     def _send(
         self, method: str, path: str, fields: Mapping[str, object], data: bytes | str | BinaryIO | None
     ) -> Fields:
-        # A blank before or after a value is not part of it in HTTP, and requests refuses to send it.
-        headers = {name: value.strip(" \t") for name, value in headers_from_fields(fields).items()}
+        properties = fields.get("properties")
+        if isinstance(properties, Mapping):
+            check_properties(properties)
+        headers = with_hyphens(headers_from_fields(fields))
         if data is not None:
             headers["Content-Type"] = "application/octet-stream"
         body = None if data is None else body_of(data)
@@ -96,4 +102,4 @@ class Client:
 
 
 def _path(image_id: int | str) -> str:
-    return f"/images/{quote(str(image_id), safe='')}"
+    return image_path(str(image_id))

@@ -12,16 +12,20 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from glance.client.body import Data, body_of
 from glance.client.connection import Connection, Fields, NotGlance
 from glance.client.download import Download
+from glance.client.request import check_properties, image_path, with_hyphens
 from glance.core.errors import Invalid
 from glance.wire import v1
+from glance.wire.headers import ID_HEADER
 from glance.wire.native import to_wire
+from glance.wire.paths import build_path
 
 OCTETS = {"Content-Type": "application/octet-stream"}
+LISTS = {False: "/v1/images", True: "/v1/images/detail"}  # by whether all fields are wanted
 
 _VERSION = re.compile(r"/v[0-9]+(\.[0-9]+)?\Z", re.ASCII)
 
@@ -49,7 +53,7 @@ class V1Client:
     ) -> None:
         """Raises Invalid for a URL or credentials that cannot be sent."""
         self.url = _root(url)
-        self._connection = Connection(f"{self.url}/v1", _identity(token, user), verify=verify, cert=cert)
+        self._connection = Connection(self.url, _identity(token, user), verify=verify, cert=cert)
 
     @property
     def where(self) -> str:
@@ -70,7 +74,7 @@ class V1Client:
 
         `query` are the API's own words: limit, marker, sort_key, sort_dir, name, status, property-arch …
         """
-        with self._connection.ask("GET", "/images/detail" if detail else "/images", query=query) as response:
+        with self._connection.ask("GET", LISTS[detail], query=query) as response:
             return self._connection.records(response, "images")
 
     def pages(self, query: Mapping[str, str] | None = None, *, detail: bool = True) -> Iterator[list[Fields]]:
@@ -99,6 +103,16 @@ class V1Client:
             raise NotGlance(f"{self.where} answers, but not as a Glance API does")
         return record
 
+    def find_id(self, number: int | str) -> str:
+        """Return the id of the image that has this number in the classic API: the one that glance-upload prints.
+
+        Raises NotFound, and NotGlance when the server does not tell."""
+        with self._connection.ask("HEAD", image_path(str(number))) as response:
+            image_id: str | None = response.headers.get(ID_HEADER)
+        if image_id is None:
+            raise NotGlance(f"{self.where} does not know images by number: use the id of the image, a UUID")
+        return image_id
+
     def create(
         self,
         fields: Mapping[str, object],
@@ -113,7 +127,7 @@ class V1Client:
         its end. An error of its own is passed on. Without data the image stays queued, unless `fields` has a
         location. `copy_from` is a URL whose bytes the server fetches.
         """
-        return self._send("POST", "/images", fields, data, size, _source(copy_from))
+        return self._send("POST", "/v1/images", fields, data, size, _source(copy_from))
 
     def update(
         self,
@@ -139,18 +153,18 @@ class V1Client:
 
     def members(self, image_id: str) -> list[Fields]:
         """With whom an image is shared: member_id and can_share of each."""
-        with self._connection.ask("GET", f"{_path(image_id)}/members") as response:
+        with self._connection.ask("GET", _path(image_id, "members")) as response:
             return self._connection.records(response, "members")
 
     def memberships(self, member: str) -> list[Fields]:
         """What is shared with somebody: image_id and can_share of each."""
-        with self._connection.ask("GET", f"/shared-images/{quote(member, safe='')}") as response:
+        with self._connection.ask("GET", build_path("v1", "shared-images", member)) as response:
             return self._connection.records(response, "shared_images")
 
     def set_member(self, image_id: str, member: str, can_share: bool | None = None) -> None:
         """Share an image. None: somebody new may not share it further, a member may what he might before."""
         body = None if can_share is None else {"member": {"can_share": can_share}}
-        self._put(f"{_path(image_id)}/members/{quote(member, safe='')}", body)
+        self._put(_path(image_id, "members", member), body)
 
     def replace_members(self, image_id: str, members: Mapping[str, bool | None]) -> None:
         """Share an image with these and nobody else; the values are as in set_member()."""
@@ -158,10 +172,10 @@ class V1Client:
             {"member_id": member} | ({} if can_share is None else {"can_share": can_share})
             for member, can_share in members.items()
         ]
-        self._put(f"{_path(image_id)}/members", {"memberships": listed})
+        self._put(_path(image_id, "members"), {"memberships": listed})
 
     def remove_member(self, image_id: str, member: str) -> None:
-        self._connection.ask("DELETE", f"{_path(image_id)}/members/{quote(member, safe='')}").close()
+        self._connection.ask("DELETE", _path(image_id, "members", member)).close()
 
     def _send(
         self,
@@ -184,9 +198,13 @@ class V1Client:
 
 
 def _root(url: str) -> str:
-    """A server's URL without the version of the API."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    """Return a server's URL without the version of the API. Raises Invalid."""
+    try:
+        parts = urlsplit(url)
+        complete = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+    except ValueError:  # brackets without an IPv6 address
+        complete = False
+    if not complete:
         raise Invalid(f"the URL of a Glance server is such as http://127.0.0.1:9292, not {url!r}")
     return _VERSION.sub("", url.rstrip("/"))
 
@@ -210,17 +228,14 @@ def _source(copy_from: str | None) -> dict[str, str]:
 
 
 def _headers(fields: Mapping[str, object]) -> dict[str, str]:
-    """A record as a request's headers: with hyphens, because servers in between drop names with underscores."""
+    """Return the headers of a request that sets these fields; None empties a field. Raises Invalid."""
     properties = fields.get("properties")
     own = dict(properties) if isinstance(properties, Mapping) else {}
-    for key in own:
-        if not v1.is_spellable(key.lower().replace("-", "_")):
-            raise Invalid(f"a property cannot be called {key!r}: its name travels in a header's name")
+    check_properties(own)
     record = {name: "" if value is None else value for name, value in {**fields, "properties": own}.items()}
     record["properties"] = {key: "" if value is None else value for key, value in own.items()}
-    # A blank before or after a value is not part of it in HTTP, and requests refuses to send it.
-    return {name.replace("_", "-"): value.strip(" \t") for name, value in v1.headers_of(record).items()}
+    return with_hyphens(v1.headers_of(record))
 
 
-def _path(image_id: str) -> str:
-    return f"/images/{quote(image_id, safe='')}"
+def _path(image_id: str, *segments: str) -> str:
+    return f"/v1{image_path(image_id, *segments)}"

@@ -2,7 +2,6 @@
 """HttpRegistry: the Registry of core/ports.py over the registry daemon's HTTP."""
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import Any, TypeVar
@@ -17,11 +16,10 @@ from glance.core.values import shown
 from glance.registry.link import Answer, Https, Link
 from glance.wire import jsontext, queries, records
 from glance.wire.identity import KEY_HEADER, headers_for
+from glance.wire.paths import build_path
 from glance.wire.status import REASON_HEADER, error_from
 
 T = TypeVar("T")
-
-_NAME = re.compile(r"[0-9A-Za-z-]+", re.ASCII)
 
 LOG = logging.getLogger(__name__)
 
@@ -145,10 +143,11 @@ class HttpRegistry:
 
 
 def _path(image_id: str) -> str:
-    """Raises NotFound for what names no image and would be another path."""
-    if not _NAME.fullmatch(image_id):
-        raise NotFound(f"there is no image {shown(image_id)}")
-    return f"/records/{image_id}"
+    """Return the path of a record. Raises NotFound for text that no path can contain, and so names no image."""
+    try:
+        return build_path("records", image_id)
+    except Invalid:
+        raise NotFound(f"there is no image {shown(image_id)}") from None
 
 
 def _error(answer: Answer) -> GlanceError:

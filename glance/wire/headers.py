@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The 2011 record ↔ `X-Image-Meta-*` headers, for the API and for the Python client.
 
-The names keep their underscores (`X-Image-Meta-Is_public`): that is the spelling clients of the time look for.
+In answers the names keep their underscores (`X-Image-Meta-Is_public`): clients of 2011 look for that spelling.
+Requests may use either; our own clients send hyphens (client/request.py).
 Values are the text of Python's str(): True, None, 187634470. Strings are native ones (wire/native.py).
 """
 
@@ -11,6 +12,7 @@ from glance.core import values
 from glance.wire import classic
 from glance.wire.native import PREFIX, PROPERTY_PREFIX, from_wire, is_token, spelled, to_wire
 
+ID_HEADER = "X-Glance-Image-Id"  # in answers: the id in the other APIs of the image that has this number
 MAX_PRINTED = 8 * 1024  # characters of the printed dict
 TRUE_WORDS = frozenset({"on", "1", "true"})
 

@@ -10,21 +10,19 @@ import pytest
 import requests
 
 from tests.functional.daemons import Installation
-from tests.functional.debian import program
 from tests.functional.test_identity import IMAGE, configure
-from tests.servers.processes import Processes, free_port
+from tests.servers.nginx import nginx
+from tests.servers.processes import free_port
 
 pytestmark = pytest.mark.functional
 
 DOCS = Path(__file__).parents[2] / "docs/identity.md"
 ALICE, ROOT, NOBODY = ("alice", "secret-a"), ("root", "secret-r"), ("nobody", "secret-n")
-AROUND = "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}{site}}}\n"
 
 
 @pytest.fixture
 def url(installation: Installation) -> Iterator[str]:
     """Where nginx answers."""
-    nginx = program("nginx", "nginx-light")
     configure(installation, "proxy.conf")
     installation.start()
     port, folder = free_port(), installation.folder
@@ -36,16 +34,8 @@ def url(installation: Installation) -> Iterator[str]:
     ):  # fmt: skip
         assert old in site
         site = site.replace(old, new)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-    (folder / "nginx.conf").write_text(AROUND.format(folder=folder, temporary=temporary, site=site))
-    processes = Processes(folder)
-    try:
-        processes.start("nginx", nginx, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr")
-        processes.await_port(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        processes.stop()
+    with nginx(folder, port, site) as address:
+        yield address
 
 
 def test_the_users_of_nginx(url: str, installation: Installation) -> None:

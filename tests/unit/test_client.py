@@ -91,8 +91,9 @@ def test_a_file_is_sent_in_chunks(server: Server, client: Client) -> None:
     assert b"content-length" not in headers
     assert headers[b"content-type"] == b"application/octet-stream"
     assert headers[b"x-image-meta-name"] == "Bücher 日本".encode()
-    assert headers[b"x-image-meta-is_public"] == b"True"
-    assert headers[b"x-image-meta-property-kernel_id"] == b"3"
+    assert headers[b"x-image-meta-is-public"] == b"True"
+    assert headers[b"x-image-meta-property-kernel-id"] == b"3"
+    assert not any(b"_" in name for name in headers)  # nginx would drop it
     assert body.startswith(b"10000\r\nzzz")
 
 
@@ -188,3 +189,40 @@ def test_nobody_there() -> None:
 def test_odd_hosts(host: str) -> None:
     with Client(host, 9292) as client, pytest.raises((Invalid, NoServer)):
         client.get_images()
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_with_and_without_brackets(host: str) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+    with Client(host, port) as client, pytest.raises(NoServer, match=rf"no server at \[::1\]:{port}"):
+        client.get_images()
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1", "127.0.0.1/v1"])
+def test_a_url_is_no_host(host: str) -> None:
+    with pytest.raises(Invalid, match="the host of a server is a name or an address"):
+        Client(host, 9292)
+
+
+@pytest.mark.parametrize("image_id", ["", ".", "..", "7/..", "\ud800"])
+def test_text_that_would_be_another_path_is_not_sent(image_id: str) -> None:
+    with Client("127.0.0.1", 1) as client:  # where nobody listens
+        for call in (
+            client.get_image,
+            client.get_image_meta,
+            client.delete_image,
+            lambda text: client.update_image(text, {}),
+        ):
+            with pytest.raises(Invalid, match="an id or a name must"):
+                call(image_id)
+        with pytest.raises(NotFound):
+            client.get_image("detail")  # which would be the list
+
+
+@pytest.mark.parametrize(
+    ("properties", "text"), [({"a b": "1"}, "cannot be called"), ({"a-b": "1", "a_b": "2"}, "are the same property")]
+)
+def test_properties_that_would_be_lost(properties: dict[str, str], text: str) -> None:
+    with Client("127.0.0.1", 1) as client, pytest.raises(Invalid, match=text):
+        client.add_image({"type": "raw", "properties": properties})

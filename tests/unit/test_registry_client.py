@@ -233,9 +233,18 @@ def test_a_proxy_of_the_environment_is_not_asked(monkeypatch):
         assert client.get(CTX, "7") == KEPT
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "7/../8", "7?x", "%37", "7 ", "é"])
+@pytest.mark.parametrize("name", ["", ".", "..", "7/../8", "\ud800"])
 def test_a_name_that_would_be_another_path_is_not_asked_for(name):
     with serving(always(http(RECORD))) as (client, server):
         with pytest.raises(NotFound):
             client.get(CTX, name)
         assert server.heads == []
+
+
+@pytest.mark.parametrize(
+    ("name", "segment"), [("7?x", "7%3Fx"), ("%37", "%2537"), ("7 ", "7%20"), ("é", "%C3%A9"), ("7#", "7%23")]
+)
+def test_other_names_are_encoded(name: str, segment: str) -> None:
+    with serving(always(http(RECORD))) as (client, server):
+        client.get(CTX, name)
+        assert server.heads[0].startswith(f"GET /records/{segment} HTTP/1.1\r\n".encode())

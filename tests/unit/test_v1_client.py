@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import requests
 
-from glance.client import Disconnected, NotGlance, V1Client, download
+from glance.client import Client, Disconnected, NotGlance, V1Client, download
 from glance.core.errors import BrokenUpload, Invalid, Mismatch, NotAuthenticated, NotFound, StoreDown
 from tests.servers.scripted import Asked, Reply, Scripted, scripted
 
@@ -69,6 +70,59 @@ def test_a_property_that_no_header_can_name(client: V1Client, server: Scripted, 
     assert server.asked == []
 
 
+@pytest.mark.parametrize("keys", [("a-b", "a_b"), ("A", "a"), ("kernel_id", "Kernel-ID")])
+def test_properties_with_the_same_header(client: V1Client, server: Scripted, keys: tuple[str, str]) -> None:
+    with pytest.raises(Invalid, match="are the same property"):
+        client.create({"properties": dict.fromkeys(keys, "1")})
+    assert server.asked == []
+
+
+BAD_SEGMENTS = ["", ".", "..", "/", "a/b", "../..", "a/../b", "\ud800"]
+
+
+@pytest.mark.parametrize("text", BAD_SEGMENTS)
+def test_text_that_would_be_another_path_is_not_sent(client: V1Client, server: Scripted, text: str) -> None:
+    calls = (
+        lambda: client.show(text), lambda: client.delete(text), lambda: client.update(text, {}), lambda: client.download(text),
+        lambda: client.members(text), lambda: client.memberships(text), lambda: client.set_member(text, "t"), lambda: client.set_member("7", text),
+        lambda: client.replace_members(text, {}), lambda: client.remove_member(text, "t"), lambda: client.remove_member("7", text),
+        lambda: client.find_id(text),
+    )  # fmt: skip
+    for call in calls:
+        with pytest.raises(Invalid, match=r"an id or a name must"):
+            call()
+    assert server.asked == []
+
+
+def test_the_path_of_a_list_is_no_image(client: V1Client, server: Scripted) -> None:
+    for call in (client.show, client.delete, client.download, client.members, client.find_id):
+        with pytest.raises(NotFound, match="no image 'detail'"):
+            call("detail")
+    assert server.asked == []
+
+
+def test_odd_text_is_one_segment(client: V1Client, server: Scripted) -> None:
+    """The path that the server gets is the one that was meant, whatever the HTTP library makes of it."""
+    server.answer = lambda asked: Reply(204, headers={"Content-Length": "0"})
+    segments = {
+        "%2e%2e": "%252e%252e", "...": "...", " ..": "%20..", "a?b#c": "a%3Fb%23c", "\\..": "%5C..", "é": "%C3%A9", "a\n": "a%0A", "~": "~",
+    }  # fmt: skip
+    for text in segments:
+        client.remove_member("7", text)
+    assert [asked.path for asked in server.asked] == [
+        f"/v1/images/7/members/{segment}" for segment in segments.values()
+    ]
+
+
+def test_an_image_is_found_by_its_number(client: V1Client, server: Scripted) -> None:
+    server.answer = lambda asked: Reply(headers={"X-Image-Meta-Id": "7", "X-Glance-Image-Id": "some-id"})
+    assert (client.find_id(7), client.find_id("7")) == ("some-id", "some-id")
+    assert {(asked.method, asked.path) for asked in server.asked} == {("HEAD", "/images/7")}
+    server.answer = lambda asked: Reply(headers={"X-Image-Meta-Id": "7"})
+    with pytest.raises(NotGlance, match="does not know images by number"):
+        client.find_id(7)
+
+
 def test_data_of_unknown_and_of_known_size(server: Scripted, client: V1Client) -> None:
     server.answer = lambda asked: said(image={})
     client.create({}, io.BytesIO(DATA))
@@ -105,9 +159,9 @@ def test_data_that_cannot_be_read(client: V1Client) -> None:
 @pytest.mark.parametrize("purge", [True, False])
 def test_an_update_says_what_becomes_of_other_properties(server: Scripted, client: V1Client, purge: bool) -> None:
     server.answer = lambda asked: said(image={})
-    client.update("a/b", {"name": "x"}, purge=purge, copy_from="http://example.com/é")
+    client.update("a b?", {"name": "x"}, purge=purge, copy_from="http://example.com/é")
     (asked,) = server.asked
-    assert (asked.method, asked.path) == ("PUT", "/v1/images/a%2Fb")
+    assert (asked.method, asked.path) == ("PUT", "/v1/images/a%20b%3F")
     assert asked.headers["x-glance-registry-purge-props"] == str(purge)
     assert asked.headers["x-glance-api-copy-from"].encode("latin-1").decode() == "http://example.com/é"
 
@@ -130,6 +184,31 @@ def test_an_image_is_shown_from_its_headers(server: Scripted, client: V1Client) 
 def test_what_is_no_image(server: Scripted, client: V1Client, headers: dict[str, str]) -> None:
     server.answer = lambda asked: Reply(headers=headers)
     with pytest.raises(NotGlance):
+        client.show("7")
+
+
+def test_an_answer_with_many_headers(server: Scripted, client: V1Client) -> None:
+    """Without raising the limit of http.client, which is one for the whole process."""
+    properties = {f"key{number}": "x" * (number * 100) for number in range(1, 301)}
+    headers = {**META, **{f"X-Image-Meta-Property-{key}": value for key, value in properties.items()}}
+    server.answer = lambda asked: Reply(body=b"" if asked.method == "HEAD" else DATA, headers=headers)
+    assert client.show("7")["properties"] == properties
+    with client.download("7") as transfer:
+        assert b"".join(transfer) == DATA
+    assert client.show("7")["size"] == len(DATA)  # over the same connection
+    with Client("127.0.0.1", server.server_port) as classic:
+        fields, chunks = classic.get_image(7)
+        assert (fields["properties"], b"".join(chunks)) == (properties, DATA)
+    with requests.Session() as session, pytest.raises(requests.ConnectionError, match="got more than 100 headers"):
+        session.head(server.url)
+
+
+@pytest.mark.parametrize("headers", [
+    {f"X-{number}": "x" for number in range(20_000)}, {"X-Image-Meta-Id": "7", "X-Image-Meta-Name": "x" * 70_000},
+], ids=["too many", "too long"])  # fmt: skip
+def test_an_answer_without_end_of_headers(server: Scripted, client: V1Client, headers: dict[str, str]) -> None:
+    server.answer = lambda asked: Reply(headers=headers)
+    with pytest.raises(Disconnected):
         client.show("7")
 
 
@@ -197,7 +276,10 @@ def test_a_url_with_and_without_a_version(server: Scripted, suffix: str) -> None
     assert server.asked[0].path == "/glance/v1/images/detail"
 
 
-@pytest.mark.parametrize("url", ["", "localhost:9292", "ftp://localhost", "http://", "http:///v1"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:9292", "ftp://localhost", "http://", "http:///v1", "http://[::1", "http://h/?a", "http://h/#a"],
+)
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(Invalid, match="the URL of a Glance server"):
         V1Client(url)

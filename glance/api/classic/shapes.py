@@ -40,6 +40,7 @@ def single(image: Image) -> Response:
 
 
 def with_meta(response: Response, image: Image) -> Response:
-    """Add the record as headers."""
+    """Add the record as headers, and the id that other APIs know the image by."""
     response.headerlist.extend(headers.headers_from_fields(record(image)).items())
+    response.headerlist.append((headers.ID_HEADER, image.id))
     return response
