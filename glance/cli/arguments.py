@@ -2,6 +2,49 @@
 """Types of arguments that several command lines take."""
 
 import argparse
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
+
+_ENDPOINT = re.compile(
+    r"(?:(https?)://)?(?:\[([^\[\]]+)\]|([^\s/:@?#\\\[\]]+))(?::([0-9]+))?/?", re.ASCII | re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What --host names. `port` is None unless it was given; an IPv6 address has no brackets here."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    def choose_port(self, option: int | None, *, default: int) -> int:
+        """Return the port of the server. Raises ValueError if the option --port names another one than --host."""
+        if self.port is not None and option is not None and self.port != option:
+            raise ValueError(f"--host names the port {self.port} and --port {option}: give one of them")
+        return self.port or option or default
+
+
+def endpoint(text: str) -> Endpoint:
+    """Read the name or address of a host, maybe with a scheme and a port."""
+    if _is_ipv6(text):
+        return Endpoint("http", text, None)
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or not (found[2] is None or _is_ipv6(found[2])) or not utf8(text).isprintable():
+        raise argparse.ArgumentTypeError(
+            f"expected a host such as glance.example.org, 192.0.2.7 or [2001:db8::7], which http:// or https:// may "
+            f"precede and :PORT may follow, not {text!r}"
+        )
+    return Endpoint((found[1] or "http").lower(), found[2] or found[3], None if found[4] is None else port(found[4]))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except AddressValueError:
+        return False
+    return True
 
 
 def port(text: str) -> int:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from glance.cli.arguments import port
+from glance.cli.arguments import Endpoint, endpoint, port
 from glance.cli.process import plain
 from glance.cli.progress import watched
 from glance.client import Client, NoServer
@@ -23,6 +23,7 @@ examples:
   glance-upload --type machine --kernel 1 --ramdisk 2 disk.img "My machine"
   xz -dc disk.raw.xz | glance-upload --type raw - "My disk"
 """
+PORT = 9292
 
 
 def main() -> int:
@@ -62,8 +63,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("filename", help="the file; - for standard input")
     parser.add_argument("name", help="the name of the image")
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    parser.add_argument("--host", default="127.0.0.1", help="host of glance-api (default: %(default)s)")
-    parser.add_argument("--port", type=port, default=9292, help="port of glance-api (default: %(default)s)")
+    parser.add_argument(
+        "--host",
+        type=endpoint,
+        default="127.0.0.1",
+        help="host of glance-api, maybe with https:// before and :PORT behind it (default: %(default)s)",
+    )
+    parser.add_argument("--port", type=port, help="port of glance-api (default: 9292)")
     parser.add_argument(
         "--type",
         default="raw",
@@ -71,11 +77,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--kernel", metavar="ID", help="the kernel that goes with it (property kernel_id)")
     parser.add_argument("--ramdisk", metavar="ID", help="the ramdisk that goes with it (property ramdisk_id)")
-    return parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        options.port = options.host.choose_port(options.port, default=PORT)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 def _upload(options: argparse.Namespace) -> Mapping[str, object]:
     """The record of the new image. Raises GlanceError, and OSError for the file."""
+    server: Endpoint = options.host
     properties = {"kernel_id": options.kernel, "ramdisk_id": options.ramdisk}
     fields = {
         "name": options.name,
@@ -84,7 +96,7 @@ def _upload(options: argparse.Namespace) -> Mapping[str, object]:
         "properties": {key: value for key, value in properties.items() if value is not None},
     }
     with (
-        Client(options.host, options.port) as client,
+        Client(server.host, options.port, use_ssl=server.scheme == "https") as client,
         _opened(options.filename) as file,
         watched(file, options.filename, os.fstat(file.fileno()).st_size) as source,
     ):

@@ -178,3 +178,38 @@ def test_a_record_is_printed_as_in_2011() -> None:
     assert printed({"name": "a " * 100, "deleted": False, "properties": {"b": "2", "a": "1"}, "id": 1}) == (
         "{'deleted': False,\n 'id': 1,\n 'name': '" + "a " * 100 + "',\n 'properties': {'a': '1', 'b': '2'}}"
     )
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{port}", "http://127.0.0.1", "http://127.0.0.1:{port}/"])
+def test_the_host_in_other_words(running: Installation, form: str) -> None:
+    done = running.upload("--host", form.format(port=running.api_port), "-", "x", stdin=b"abc")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--host", "http://h/v1"], "argument --host: expected a host such as"),
+        (["--host", "h:1:2"], "argument --host: expected a host such as"),
+        (["--host", ""], "argument --host: expected a host such as"),
+        (["--host", "h:1"], "--host names the port 1 and --port "),
+    ],
+)
+def test_what_is_no_host(running: Installation, words: list[str], text: str) -> None:
+    done = running.upload(*words, "-", "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith(f"glance-upload: error: {text}")
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("[::1]", "no server at [::1]:{port}: is Glance running?"),
+        ("::1", "no server at [::1]:{port}: is Glance running?"),
+        ("https://127.0.0.1", "no trustworthy TLS server at 127.0.0.1:{port}: is Glance running?"),
+    ],
+)
+def test_hosts_where_nobody_is(running: Installation, host: str, text: str) -> None:
+    done = running.upload("--host", host, "-", "x", stdin=b"abc")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"ERROR: {text.format(port=running.api_port)}")

@@ -43,7 +43,7 @@ def test_every_command_takes_the_options_of_2011() -> None:
     for command in COMMANDS.values():
         arguments = [words.get(re.sub(r"[\[\].]|=.*", "", name), "a=b") for name in command.arguments]
         options = parse([*classic.split(), command.name, *arguments])
-        assert (options.verb, options.host, options.auth_token, options.force) == (command.name, "h", "t", True)
+        assert (options.verb, options.host.host, options.auth_token, options.force) == (command.name, "h", "t", True)
 
 
 def test_a_word_that_is_an_options_value_is_no_command() -> None:
@@ -62,6 +62,30 @@ def test_wrong_options(words: str, text: str, capsys: pytest.CaptureFixture[str]
         parse(words.split())
     assert end.value.code == 2
     assert text in capsys.readouterr().err
+
+
+HOSTS = [
+    ("h", "http", "h", None), ("h:9292", "http", "h", 9292), ("192.0.2.7", "http", "192.0.2.7", None), ("::1", "http", "::1", None),
+    ("[::1]", "http", "::1", None), ("[::1]:9292", "http", "::1", 9292), ("http://h", "http", "h", None), ("https://h:1/", "https", "h", 1),
+    ("HTTPS://[2001:db8::7]:443", "https", "2001:db8::7", 443), ("fe80::1%eth0", "http", "fe80::1%eth0", None), ("bücher.example", "http", "bücher.example", None),
+]  # fmt: skip
+NO_HOSTS = ["", " ", "h:", "h:0", "h:x", "h:99999", "a b", "u:p@h", "ftp://h", "http:/h", "http://", "h/v1", "http://h?x", "h#x", "[::1", "::1]", "[h]",
+    "[::1]x", "1:2:3", "http://::1", "h:1:2", "h\n", "h\x1b", "//h", "h:9\N{FULLWIDTH DIGIT NINE}", "\udcff"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "scheme", "host", "port"), HOSTS)
+def test_a_host(text: str, scheme: str, host: str, port: int | None) -> None:
+    found = parse(["-H", text, "index"]).host
+    assert (found.scheme, found.host, found.port) == (scheme, host, port)
+
+
+@pytest.mark.parametrize("text", NO_HOSTS)
+def test_what_is_no_host(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(["index", f"--host={text}"])
+    assert end.value.code == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("glance index: error: argument -H/--host: ")
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,10 +203,16 @@ def access(words: str = "", **environ: str) -> Access:
     ("", {}, "http://127.0.0.1:9292"), ("-H glance", {}, "http://glance:9292"), ("-p 1", {}, "http://127.0.0.1:1"),
     ("-H ::1 -p 1", {}, "http://[::1]:1"), ("-U https://x/v1", {}, "https://x/v1"), ("-U https://x -H y", {}, "https://x"),
     ("", {"OS_IMAGE_URL": "https://y"}, "https://y"), ("", {"OS_IMAGE_URL": ""}, "http://127.0.0.1:9292"),
-    ("-H 0.0.0.0", {"OS_IMAGE_URL": "https://y"}, "http://0.0.0.0:9292"),
+    ("-H 0.0.0.0", {"OS_IMAGE_URL": "https://y"}, "http://0.0.0.0:9292"), ("-H [::1]", {}, "http://[::1]:9292"),
+    ("-H https://glance", {}, "https://glance:9292"), ("-H glance:1 -p 1", {}, "http://glance:1"), ("-H https://[::1]:443/", {}, "https://[::1]:443"),
 ])  # fmt: skip
 def test_where_the_server_is(words: str, environ: dict[str, str], url: str) -> None:
     assert access(words, **environ).url == url
+
+
+def test_two_different_ports() -> None:
+    with pytest.raises(Failed, match="--host names the port 1 and --port 2: give one of them"):
+        access("-H glance:1 -p 2")
 
 
 @pytest.mark.parametrize(("words", "environ", "token", "user"), [

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from glance.cli.arguments import Endpoint
 from glance.cli.images.errors import Failed
 from glance.core.errors import NotAuthenticated
 
@@ -99,11 +100,15 @@ def _guess(found: _Settings) -> str:
 
 
 def _address(options: Namespace) -> str | None:
-    """The server's URL by host and port; None when neither is given."""
+    """Return the server's URL by --host and --port, or None if neither is given. Raises Failed if they disagree."""
     if options.host is None and options.port is None:
         return None
-    host = options.host or HOST
-    return f"http://{f'[{host}]' if ':' in host else host}:{options.port or PORT}"
+    server: Endpoint = options.host or Endpoint("http", HOST, None)
+    try:
+        port = server.choose_port(options.port, default=PORT)
+    except ValueError as error:
+        raise Failed(str(error)) from None
+    return f"{server.scheme}://{f'[{server.host}]' if ':' in server.host else server.host}:{port}"
 
 
 def _keystone(

@@ -49,8 +49,8 @@ def _run(options: Namespace) -> int:
 
 def _help(topic: str | None) -> int:
     if topic is None:
-        print(f"Which command? One of {', '.join(COMMANDS)}", file=sys.stderr)
-        return 1
+        print(root_parser().format_help(), end="")
+        return 0
     if topic not in COMMANDS:
         return _unknown(topic)
     print(parser_of(COMMANDS[topic]).format_help(), end="")

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from glance.cli.arguments import count, port, utf8
+from glance.cli.arguments import count, endpoint, port, utf8
 
 Option = tuple[tuple[str, ...], dict[str, Any]]  # flags, and the other arguments of argparse's add_argument()
 
@@ -46,9 +46,15 @@ GENERAL = {
     "json": _flag("--json", help="print JSON, for scripts; errors, too"),
 }
 SERVER = {
-    "host": _value("-H", "--host", metavar="ADDRESS", help="host of glance-api (default: 127.0.0.1)"),
+    "host": _value(
+        "-H",
+        "--host",
+        metavar="ADDRESS",
+        type=endpoint,
+        help="host of glance-api, maybe with https:// before and :PORT behind it (default: 127.0.0.1)",
+    ),
     "port": _value("-p", "--port", metavar="PORT", type=port, help="its port (default: 9292)"),
-    "url": _value("-U", "--url", metavar="URL", help="in place of both, and for https ($OS_IMAGE_URL)"),
+    "url": _value("-U", "--url", metavar="URL", help="in place of both; may have a path ($OS_IMAGE_URL)"),
     "insecure": _flag("-k", "--insecure", help="believe any certificate of the server"),
     "os_cacert": _value(
         "--os-cacert", metavar="FILE", help="certificates of the authorities to believe ($OS_CACERT)"

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run of one command: its options, its client, and its errors, each as a line on standard error."""
 
-import http.client
 import json
 import os
 import sys
@@ -17,9 +16,9 @@ from glance.cli.images.credentials import access_of
 from glance.cli.images.errors import Failed
 from glance.client import NoServer, V1Client
 from glance.core.errors import Conflict, GlanceError, NotAllowed, NotAuthenticated, NotFound, TooMany
+from glance.core.values import is_image_number
 
 BEFORE_BYTES = (Conflict, NotAllowed, TooMany)  # so a server answers before it takes any
-MAX_HEADERS = 1000  # an image has one for each of its properties; Python gives up at 100
 
 
 class Session:
@@ -39,6 +38,13 @@ class Session:
     def __exit__(self, *_: object) -> None:
         if "client" in self.__dict__:
             self.client.close()
+
+    def find_ids(self) -> None:
+        """Replace the number of an image, as glance-upload prints it, by the id that this API knows the image by."""
+        for name in ("id", "marker"):
+            value = getattr(self.options, name, None)
+            if value is not None and is_image_number(value) and not self.options.dry_run:
+                setattr(self.options, name, self.client.find_id(value))
 
     def confirm(self, question: str, *, default: bool = False) -> bool | None:
         """Ask; None when nobody answers. With --force the answer is yes."""
@@ -61,11 +67,11 @@ class Session:
 def run(command: Command, function: Callable[[Session], int | None], options: Namespace) -> int:
     """The exit status of the command, after it was run."""
     started = time.monotonic()
-    http.client._MAXHEADERS = MAX_HEADERS  # type: ignore[attr-defined]
     if options.insecure:
         warnings.filterwarnings("ignore", message="Unverified HTTPS request")
     with Session(options) as session:
         try:
+            session.find_ids()
             status = function(session) or 0
         except GlanceError as error:
             if options.debug:
