@@ -93,7 +93,7 @@ class Clouds:
         headers = [
             "Content-Type: application/octet-stream",
             "x-image-meta-type: raw",
-            "x-image-meta-is_public: true",
+            "x-image-meta-is-public: true",
             f"x-image-meta-store: {store}",
         ]
         if chunked:

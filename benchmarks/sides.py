@@ -131,8 +131,8 @@ class Glance(Side):
         """A new image without bytes; its id."""
         headers = {
             "x-image-meta-name": name,
-            "x-image-meta-disk_format": "raw",
-            "x-image-meta-container_format": "bare",
+            "x-image-meta-disk-format": "raw",
+            "x-image-meta-container-format": "bare",
         }
         return str(json.loads(self.ask("POST", "/v1/images", headers=headers))["image"]["id"])
 

@@ -22,6 +22,7 @@ server {{
     client_max_body_size 0;
     proxy_buffer_size 64k;
     proxy_buffers 4 64k;
+    large_client_header_buffers 8 16k;
     location / {{ proxy_pass http://127.0.0.1:{api_port}; }}
 }}
 """
@@ -95,3 +96,12 @@ def test_a_path_that_nginx_resolves_does_not_reach_the_image(url: str) -> None:
             )
             assert answer_of(sock).split()[1] == b"404", path
     assert requests.get(f"{url}/v1/images/{image_id}", timeout=20).content == b"abc"
+
+
+def test_as_many_properties_as_there_may_be(url: str) -> None:
+    properties = {f"key_{number}": "x" * 200 for number in range(128)}
+    with V1Client(url) as client:
+        image = client.create({**FIELDS, "properties": properties}, b"abc")
+        assert client.show(str(image["id"]))["properties"] == properties
+        with client.download(str(image["id"])) as transfer:
+            assert b"".join(transfer) == b"abc"

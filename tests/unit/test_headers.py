@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Headers and fields, there and back. A server hands a header's name to the application as CGI spells it."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,3 +139,17 @@ def test_a_value_that_is_not_utf_8(name, value):
 def test_properties_that_are_refused(properties):
     with pytest.raises((Invalid, TooMany)):
         fields_of_request((f"X-Image-Meta-Property-{key}", value) for key, value in properties)
+
+
+def test_our_own_requests_have_no_underscores() -> None:
+    """nginx drops such names. Lower-case names are those of requests; answers spell them with capitals."""
+    root = Path(__file__).parents[2]
+    folders = ("docs", "etc", "benchmarks", "bin")
+    files = [
+        root / "README.md",
+        *(path for folder in folders for path in (root / folder).rglob("*") if path.is_file()),
+    ]
+    texts = {path: path.read_text("utf-8") for path in files if path.suffix in (".md", ".yaml", ".py", ".conf", "")}
+    assert any("-H 'x-image-meta-is-public" in text for text in texts.values())
+    for path, text in texts.items():
+        assert not re.findall(r"\bx-image-meta-[a-z-]*_[a-z_]*", text), path
