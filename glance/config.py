@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
+from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +32,7 @@ PASTE_KEYS = frozenset({"here", "__file__"})  # put among the defaults by PasteD
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _NUMBER = re.compile(r"([0-9]{1,18})([A-Z]*)", re.ASCII)
+_HOST = re.compile(r"[^\s/:@\[\]]+")
 _BYTES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 _REFERENCE = re.compile(r"%\((\w+)\)s")
 
@@ -47,8 +49,9 @@ def _option(
     most: int | None = None,
     choices: tuple[str, ...] = (),
     units: Mapping[str, int] = MappingProxyType({}),
+    host: bool = False,
 ) -> Any:
-    limits = {"least": least, "most": most, "choices": choices, "units": units}
+    limits = {"least": least, "most": most, "choices": choices, "units": units, "host": host}
     return field(default=default, metadata={"help": text, **limits})
 
 
@@ -64,7 +67,7 @@ class DaemonConfig:
     log_format: str = _option(
         "text", "What the lines of the log are: text for people, json for programs.", choices=("text", "json")
     )
-    metrics_host: str = _option("127.0.0.1", "Address to answer Prometheus on.")
+    metrics_host: str = _option("127.0.0.1", "Address to answer Prometheus on.", host=True)
     metrics_port: int = _option(0, "Port to answer Prometheus on; 0: none.", most=65535)
     backlog: int = _option(4096, "Connections that may wait to be accepted.", least=1, most=65535)
     workers: int = _option(0, "Processes to fork for requests; 0: serve them in the one process.", most=1024)
@@ -126,9 +129,9 @@ class DaemonConfig:
 class ApiConfig(DaemonConfig):
     """[app:glance-api]"""
 
-    bind_host: str = _option("0.0.0.0", "Address to listen on; 0.0.0.0: all of this host's.")
+    bind_host: str = _option("0.0.0.0", "Address to listen on; 0.0.0.0: all of this host's.", host=True)
     bind_port: int = _option(9292, "Port to listen on.", least=1, most=65535)
-    registry_host: str = _option("127.0.0.1", "Host of the registry; 0.0.0.0 means this host.")
+    registry_host: str = _option("127.0.0.1", "Host of the registry; 0.0.0.0 means this host.", host=True)
     registry_port: int = _option(9191, "Port of the registry.", least=1, most=65535)
     registry_client_protocol: str = _option(
         "http", "How to speak with the registry: http, or https when it has a cert_file.", choices=("http", "https")
@@ -241,7 +244,9 @@ class ApiConfig(DaemonConfig):
 class RegistryConfig(DaemonConfig):
     """[app:glance-registry]"""
 
-    bind_host: str = _option("127.0.0.1", "Address to listen on. Whoever reaches the registry may change it.")
+    bind_host: str = _option(
+        "127.0.0.1", "Address to listen on. Whoever reaches the registry may change it.", host=True
+    )
     bind_port: int = _option(9191, "Port to listen on.", least=1, most=65535)
     sql_connection: str = _option(
         "sqlite:///glance.sqlite",
@@ -435,4 +440,19 @@ def _typed(item: Any, text: str) -> Any:
     choices = item.metadata["choices"]
     if choices and text not in choices:
         raise ConfigError(f"{item.name} must be one of {', '.join(choices)}, not {text!r}")
-    return text
+    return _host(item.name, text) if item.metadata["host"] else text
+
+
+def _host(name: str, text: str) -> str:
+    """Return a host as the system's resolver takes it: an IPv6 address without brackets. Raises ConfigError."""
+    address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(IPv6Address(address))
+    except AddressValueError:
+        if _HOST.fullmatch(text):
+            return text
+        port = name.removesuffix("host") + "port"
+        raise ConfigError(
+            f"{name} must be a host name or an address such as 192.0.2.7 or ::1, not {text!r}; "
+            f"the port goes into {port}"
+        ) from None

@@ -23,6 +23,7 @@ from tests.contract.test_store import (  # noqa: F401 - what every store promise
     test_what_is_put_is_read,
 )
 from tests.functional.debian import program
+from tests.servers.scripted import Reply, scripted
 from tests.servers.web import DATA, Web, web_server
 
 
@@ -223,3 +224,12 @@ def test_a_server_with_a_certificate_of_its_own_is_not_believed(store, tmp_path)
         server.shutdown()
         thread.join()
         assert server.requests == []
+
+
+def test_an_answer_with_many_headers(store):
+    """As another Glance sends it for an image with many properties."""
+    with scripted() as server:
+        headers = {f"X-Image-Meta-Property-{number}": "x" for number in range(130)}
+        server.answer = lambda asked: Reply(body=DATA, headers=headers)
+        assert read(store, server.url) == DATA
+        assert store.examine(server.url) == len(DATA)

@@ -211,6 +211,20 @@ def test_quotas_are_of_the_registry_alone():
         ApiConfig.parse({}, {"user_storage_quota": "1GB"})
 
 
+@pytest.mark.parametrize(("text", "host"), [
+    ("[::1]", "::1"), ("::", "::"), ("[::]", "::"), ("fe80::1%eth0", "fe80::1%eth0"), ("192.0.2.7", "192.0.2.7"), ("glance-1.example", "glance-1.example"),
+])  # fmt: skip
+def test_hosts(text, host):
+    for kind, name in ((ApiConfig, "bind_host"), (ApiConfig, "registry_host"), (RegistryConfig, "metrics_host")):
+        assert getattr(kind.parse({}, {name: text}), name) == host
+
+
+@pytest.mark.parametrize("text", ["", "http://h", "h:9292", "[::1]:9292", "[h]", "[::1", "a b", "h/", "u@h", "1:2:3"])
+def test_what_is_no_host(text):
+    with pytest.raises(ConfigError, match=r"bind_host must be a host name .*; the port goes into bind_port$"):
+        ApiConfig.parse({}, {"bind_host": text})
+
+
 def test_choices():
     assert ApiConfig.parse({}, {"hashing_algorithm": "blake2b"}).hashing_algorithm == "blake2b"
     with pytest.raises(ConfigError, match=r"one of sha256, .* not 'md4'"):
