@@ -4,7 +4,10 @@
 What a caller may not see is not found; what he sees but may not change is not allowed.
 """
 
+from collections.abc import Mapping
+
 from glance.core.context import Context
+from glance.core.errors import NotAllowed
 from glance.core.image import Image, Member, Visibility
 from glance.core.query import Query
 
@@ -28,8 +31,24 @@ def can_change(ctx: Context, image: Image) -> bool:
 
 
 def can_share(ctx: Context, image: Image, membership: Member | None) -> bool:
-    """Whether the caller may give an image members; a member may when he was told so."""
+    """Return True if the caller may give the image new members: its owner, and members with `can_share`."""
     return can_change(ctx, image) or (membership is not None and membership.can_share)
+
+
+def check_members_change(
+    ctx: Context, image: Image, there: Mapping[str, bool], wanted: Mapping[str, bool | None], *, replace: bool
+) -> None:
+    """Check a change of members by a caller who may share the image. Raises NotAllowed.
+
+    A member with `can_share` adds members and may leave; it neither removes others nor changes what they may do.
+    `there` are the members with their `can_share`, `wanted` those to be set, with `replace` all others are removed.
+    """
+    if can_change(ctx, image):
+        return
+    removed = there.keys() - wanted.keys() if replace else set()
+    changed = {tenant for tenant in there.keys() & wanted.keys() if wanted[tenant] not in (None, there[tenant])}
+    if (removed | changed) - {ctx.tenant}:
+        raise NotAllowed("only the owner of an image removes or changes its other members")
 
 
 def speaks_for(ctx: Context, tenant: str) -> bool:

@@ -226,6 +226,21 @@ def test_a_member_who_may_share_shares(api):
     assert api("GET", f"/v1/images/{image_id}", ctx=C).body == BYTES
 
 
+def test_a_member_who_may_share_does_not_evict_others(api):
+    image_id = make(api, A)
+    share(api, image_id, "b", can_share=True)
+    share(api, image_id, "c")
+    for method, path, body in (
+        ("DELETE", "members/c", None),
+        ("PUT", "members", b'{"memberships": [{"member_id": "b", "can_share": true}]}'),
+        ("PUT", "members/c", b'{"member": {"can_share": true}}'),
+    ):
+        response = api(method, f"/v1/images/{image_id}/{path}", {}, body, ctx=B)
+        assert (response.status_int, "only the owner" in response.text) == (404, True)
+    assert members(api, image_id) == {"b": True, "c": False}
+    assert api("GET", f"/v1/images/{image_id}", ctx=C).body == BYTES
+
+
 def test_to_share_again_changes_what_is_said_and_nothing_else(api):
     image_id = make(api, A)
     share(api, image_id, "b", can_share=True)

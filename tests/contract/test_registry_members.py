@@ -93,15 +93,45 @@ def test_members_are_added_or_replaced(registry, image):
     assert registry.set_members(OWNER, image.id, {}, replace=True) == ()
 
 
-def test_what_a_member_may_do_who_may_share(registry, image):
+def test_a_member_with_can_share_adds_members(registry, image):
     registry.set_members(OWNER, image.id, {"ann": True, "bob": False})
-    assert names(registry.set_members(ANN, image.id, {"cid": None})) == ["ann"]  # he sees himself alone
-    registry.drop_member(ANN, image.id, "bob")
-    assert names(registry.members(OWNER, image.id)) == ["ann", "cid"]
+    assert names(registry.set_members(ANN, image.id, {"cid": None})) == ["ann"]  # a member sees itself alone
+    registry.set_members(ANN, image.id, {"dan": True, "bob": None, "cid": False})  # those that are there stay so
+    assert names(registry.members(OWNER, image.id)) == ["ann", "bob", "cid", "dan"]
     with pytest.raises(NotAllowed):
-        registry.set_members(Context(tenant="cid"), image.id, {"dan": None})
+        registry.set_members(Context(tenant="cid"), image.id, {"eve": None})
     with pytest.raises(NotAllowed):
         registry.update(ANN, image.id, ImageChange(name="mine"))
+
+
+@pytest.mark.parametrize("deed", [
+    lambda registry, key: registry.drop_member(ANN, key, "bob"),
+    lambda registry, key: registry.drop_member(ANN, key, "nobody"),  # nor learns who is a member
+    lambda registry, key: registry.set_members(ANN, key, {"ann": True}, replace=True),
+    lambda registry, key: registry.set_members(ANN, key, {}, replace=True),
+    lambda registry, key: registry.set_members(ANN, key, {"ann": True, "bob": False, "eve": None}, replace=True),
+    lambda registry, key: registry.set_members(ANN, key, {"cid": False, "eve": None}),
+    lambda registry, key: registry.set_members(ANN, key, {"bob": True}),
+], ids=["drop", "drop none", "replace", "empty", "replace and add", "demote", "promote"])  # fmt: skip
+def test_a_member_with_can_share_neither_removes_nor_changes_others(registry, image, deed):
+    before = registry.set_members(OWNER, image.id, {"ann": True, "bob": False, "cid": True})
+    with pytest.raises(NotAllowed):
+        deed(registry, image.id)
+    assert registry.members(OWNER, image.id) == before
+
+
+def test_a_member_with_can_share_may_leave(registry, image):
+    registry.set_members(OWNER, image.id, {"ann": True, "bob": False})
+    registry.drop_member(ANN, image.id, "ann")
+    assert names(registry.members(OWNER, image.id)) == ["bob"]
+    with pytest.raises(NotFound):
+        registry.get(ANN, image.id)
+
+
+def test_an_admin_changes_the_members_of_every_image(registry, image):
+    registry.set_members(OWNER, image.id, {"ann": True, "bob": False})
+    registry.drop_member(ADMIN, image.id, "bob")
+    assert registry.set_members(ADMIN, image.id, {}, replace=True) == ()
 
 
 def test_nobody_answers_for_others(registry, image):

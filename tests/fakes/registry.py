@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from glance.core.access import can_change, can_see, can_share, is_listed, speaks_for
+from glance.core.access import can_change, can_see, can_share, check_members_change, is_listed, speaks_for
 from glance.core.context import Context
 from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, OverQuota, Protected, TooMany, WrongState
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
@@ -206,6 +206,8 @@ class MemoryRegistry:
         with self._lock:
             image = self._shareable(ctx, image_id)
             there = {who: member for (number, who), member in self.shares.items() if number == image.number}
+            rights = {who: member.can_share for who, member in there.items()}
+            check_members_change(ctx, image, rights, wanted, replace=replace)
             kept = {who: member for who, member in there.items() if who in wanted or not replace}
             if len(kept.keys() | wanted.keys()) > MAX_MEMBERS:
                 raise TooMany(f"an image may have at most {MAX_MEMBERS} members")
@@ -241,6 +243,7 @@ class MemoryRegistry:
     def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
         with self._lock:
             image = self._shareable(ctx, image_id)
+            check_members_change(ctx, image, {tenant: False}, {}, replace=True)
             if self.shares.pop((image.number, tenant), None) is None:
                 raise NotFound("no member of this image")
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Select, Table, delete, false, insert, select, update
 
-from glance.core.access import can_change, speaks_for
+from glance.core.access import can_change, check_members_change, speaks_for
 from glance.core.context import Context
 from glance.core.errors import NotAllowed, NotFound, TooMany
 from glance.core.image import Image, Member, MemberStatus
@@ -34,15 +34,18 @@ def of_tenant(connection: Connection, ctx: Context, tenant: str) -> tuple[Member
 
 def change(
     connection: Connection,
+    ctx: Context,
     image: Image,
     wanted: Mapping[str, bool | None],
     replace: bool,
     first_answer: MemberStatus,
 ) -> None:
-    """Raises TooMany."""
+    """Add, change and, with `replace`, remove members. Raises NotAllowed, TooMany."""
     moment = now()
     own = MEMBERS.c.image == image.number
-    there = set(connection.execute(select(MEMBERS.c.member).where(own)).scalars())
+    rights = {row.member: row.can_share for row in connection.execute(select(MEMBERS).where(own))}
+    there = rights.keys()
+    check_members_change(ctx, image, rights, wanted, replace=replace)
     kept = there & wanted.keys() if replace else there
     if len(kept | wanted.keys()) > MAX_MEMBERS:
         raise TooMany(f"an image may have at most {MAX_MEMBERS} members")
@@ -78,8 +81,9 @@ def answer(connection: Connection, ctx: Context, image: Image, tenant: str, stat
     return _member(connection.execute(_select().where(one)).one())
 
 
-def drop(connection: Connection, image: Image, tenant: str) -> None:
-    """Raises NotFound."""
+def drop(connection: Connection, ctx: Context, image: Image, tenant: str) -> None:
+    """Raises NotFound, NotAllowed."""
+    check_members_change(ctx, image, {tenant: False}, {}, replace=True)
     one = (MEMBERS.c.image == image.number) & (MEMBERS.c.member == tenant)
     if connection.execute(delete(MEMBERS).where(one)).rowcount == 0:
         raise _no_member(tenant)

@@ -212,7 +212,7 @@ class SqlRegistry:
     ) -> tuple[Member, ...]:
         with writing(self._engine) as connection:
             image = _to_share(connection, ctx, image_id, share=bool(wanted))
-            members.change(connection, image, wanted, replace, self._first_answer)
+            members.change(connection, ctx, image, wanted, replace, self._first_answer)
             return members.of_image(connection, ctx, image)
 
     @retried
@@ -224,7 +224,7 @@ class SqlRegistry:
     def drop_member(self, ctx: Context, image_id: str, tenant: str) -> None:
         with writing(self._engine) as connection:
             image = _to_share(connection, ctx, image_id, share=False)
-            members.drop(connection, image, tenant)
+            members.drop(connection, ctx, image, tenant)
 
     def _charged(self, charged: int | None, status: object) -> int | None:
         """With no quota, nobody asks for bytes that are on their way; but one may be set later."""
