@@ -93,10 +93,10 @@ def keystone_callers(installation: Installation, keystone: Keystone) -> dict[str
     return made
 
 
-def configure_keystone(installation: Installation, keystone: Keystone) -> None:
+def configure_keystone(installation: Installation, keystone: Keystone, *changes: tuple[str, str]) -> None:
     text = (EXAMPLES / "keystone.conf").read_text("utf-8")
     section = re.search(r"paste.filter_factory = keystonemiddleware.*?password =\n", text, re.DOTALL)[0]
-    configure(installation, "keystone.conf", (section, keystone.authtoken))
+    configure(installation, "keystone.conf", (section, keystone.authtoken), *changes)
 
 
 @pytest.fixture
@@ -303,15 +303,27 @@ def test_the_command_for_users(installation: Installation) -> None:
 
 
 def test_tokens_of_keystone_end(installation: Installation, keystone: Keystone, send: Send) -> None:
+    """Both are used before they end, so that the filter has them in its cache."""
     project, user = keystone.add_project("ending"), keystone.add_user("ending")
     keystone.grant(user, project, "member")
-    short = {"X-Auth-Token": keystone.short_token(user, project, 4)}
-    revoked = {"X-Auth-Token": keystone.token(user, project)}
-    keystone.revoke(revoked["X-Auth-Token"])
-    configure_keystone(installation, keystone)
+    configure_keystone(installation, keystone, ("token_cache_time = 10\n", "token_cache_time = 2\n"))
     installation.start()
-    assert send("GET", "/v1/images", revoked).status_code == 401
+    short = {"X-Auth-Token": keystone.short_token(user, project, 6)}
+    revoked = {"X-Auth-Token": keystone.token(user, project)}
+    assert send("GET", "/v1/images", revoked).status_code == 200
+    assert send("GET", "/v1/images", short).status_code == 200
+    keystone.revoke(revoked["X-Auth-Token"])
+    wait_for(lambda: send("GET", "/v1/images", revoked).status_code == 401, 10)
     wait_for(lambda: send("GET", "/v1/images", short).status_code == 401, 20)
+
+
+def test_the_documentation_says_for_how_long_a_revoked_token_works() -> None:
+    (seconds,) = re.findall(
+        r"^token_cache_time = (\d+)$", (EXAMPLES / "keystone.conf").read_text("utf-8"), re.MULTILINE
+    )
+    assert int(seconds) <= 30
+    page = (EXAMPLES.parents[1] / "docs/identity.md").read_text("utf-8")
+    assert f"for up to `token_cache_time` seconds more**, {seconds} in the example" in page
 
 
 def test_a_keystone_that_is_away_is_told_in_time(installation: Installation, keystone: Keystone, send: Send) -> None:
