@@ -170,7 +170,7 @@ class Server:
         self._threads = Threads(NATIVE_THREADS)
         self._service = Service(
             app=app,
-            environ={"glance.threads": self._threads},
+            environ={"glance.threads": self._threads, "glance.single_headers": True},  # heads.SINGLE
             tls=tls,
             least_rate=limits.least_rate,
             observe=observe,

@@ -23,8 +23,22 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(/[^#]*|\?[^#]*|)", re.IGNORECASE)
 # CGI folds `-` and `_` into one name, so a header spelled with `_` could pose as one that a proxy in front
 # has set. Only these are let in: clients of 2011 spell X-Image-Meta-Is_public with it.
 UNDERSCORES_ALLOWED = b"x-image-meta-"
-# These are no lists: two values joined would be a third one, which nobody sent.
-SINGLE = (UNDERSCORES_ALLOWED, b"x-glance-")
+# Names, and beginnings of names, of headers that a request has at most once: joined by a comma, two values would be a
+# third one that was never sent. Identity and credentials are among them, so that a client behind a proxy that adds
+# headers instead of replacing them cannot add a role.
+SINGLE = (
+    UNDERSCORES_ALLOWED,
+    b"x-glance-",
+    b"x-identity-status",
+    b"x-user-id",
+    b"x-project-id",
+    b"x-tenant-id",
+    b"x-roles",
+    b"x-auth-token",
+    b"x-storage-token",
+    b"x-service-token",
+    b"authorization",
+)
 
 
 class RefusedError(Exception):

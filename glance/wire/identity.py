@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from glance.core.context import Context, acceptable_request_id, new_request_id
+from glance.core.errors import Invalid
+from glance.core.values import shown
 
 REQUEST_ID_HEADER = "X-Openstack-Request-Id"
 KEY_HEADER = "X-Glance-Registry-Key"
@@ -15,6 +17,7 @@ _USER = "X-User-Id"
 _TENANT = "X-Tenant-Id"
 _ROLES = "X-Roles"
 _ADMIN = "X-Glance-Admin"
+SINGLE_HEADERS = (_USER, _TENANT, _ADMIN)  # headers_for() writes no comma into these
 
 
 def request_id_from(headers: Mapping[str, str]) -> str:
@@ -24,13 +27,13 @@ def request_id_from(headers: Mapping[str, str]) -> str:
 
 
 def context_from(headers: Mapping[str, str]) -> Context:
-    """The Context that headers_for() wrote."""
+    """Return the Context that headers_for() wrote. Raises Invalid for a name that is not percent-encoded UTF-8."""
     roles = headers.get(_ROLES, "")
     return Context(
         request_id=request_id_from(headers),
-        user=_read(headers.get(_USER)),
-        tenant=_read(headers.get(_TENANT)),
-        roles=frozenset(unquote(role) for role in roles.split(",") if role),
+        user=_read(headers, _USER),
+        tenant=_read(headers, _TENANT),
+        roles=frozenset(_decode(_ROLES, role) for role in roles.split(",") if role),
         is_admin=headers.get(_ADMIN) == "True",
     )
 
@@ -46,5 +49,13 @@ def headers_for(ctx: Context) -> dict[str, str]:
     return headers
 
 
-def _read(value: str | None) -> str | None:
-    return None if value is None else unquote(value)
+def _read(headers: Mapping[str, str], name: str) -> str | None:
+    value = headers.get(name)
+    return None if value is None else _decode(name, value)
+
+
+def _decode(name: str, value: str) -> str:
+    try:
+        return unquote(value, errors="strict")  # a replacement character would make one tenant of two
+    except UnicodeDecodeError:
+        raise Invalid(f"header {name} must be percent-encoded UTF-8, not {shown(value)}") from None

@@ -12,14 +12,24 @@ from typing import TYPE_CHECKING, cast
 from webob import Request
 
 from glance.core.context import Context
-from glance.core.errors import NotAuthenticated
-from glance.wire.identity import KEY_HEADER, REQUEST_ID_HEADER, context_from, request_id_from
+from glance.core.errors import Invalid, NotAuthenticated
+from glance.wire.identity import KEY_HEADER, REQUEST_ID_HEADER, SINGLE_HEADERS, context_from, request_id_from
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 CONTEXT_KEY = "glance.context"
+SINGLE_HEADERS_KEY = "glance.single_headers"  # in the environ of a server that refuses repeated identity headers
 _REQUEST_ID_KEY = "glance.request_id"
+
+
+def check_single(environ: "WSGIEnvironment", *names: str) -> None:
+    """Refuse a header that may have been sent several times, which most servers join by commas. Raises Invalid."""
+    if environ.get(SINGLE_HEADERS_KEY):
+        return
+    for name in names:
+        if "," in environ.get(f"HTTP_{name.upper().replace('-', '_')}", ""):
+            raise Invalid(f"the header {name} must be sent once and have no comma")
 
 
 class RequestId:
@@ -76,6 +86,7 @@ class KeyHolders:
             return operator(request)
         if given is None or not hmac.compare_digest(given.encode("latin-1", "replace"), self._key):
             raise NotAuthenticated(f"this registry answers only callers that send its key in {KEY_HEADER}")
+        check_single(request.environ, *SINGLE_HEADERS)
         return context_from(request.headers)
 
 

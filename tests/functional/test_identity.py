@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.functional.daemons import Installation
+from tests.functional.daemons import Installation, answer_of
 from tests.functional.test_trouble import wait_for
 from tests.servers.keystone import Keystone
 
@@ -163,17 +163,97 @@ def test_lies_about_oneself_are_not_believed(installation: Installation, send: S
     assert send("GET", path, known["bob"], lie).status_code == 404
 
 
-def test_two_headers_are_not_two_roles(installation: Installation) -> None:
-    """A client behind the proxy adds a header of its own: what arrives joined is no role that anybody has."""
-    proxy(installation)
-    installation.start()
-    head = (
-        b"POST /v1/images HTTP/1.1\r\nHost: x\r\nX-Identity-Status: Confirmed\r\nX-Project-Id: a\r\nX-Identity-Status: Confirmed\r\n"
-        b"X-Roles: member\r\nX-Roles: admin\r\nx-image-meta-is_public: True\r\nConnection: close\r\n\r\n"
+def send_lines(port: int, *lines: str) -> tuple[int, str]:
+    """Send a GET of a list of images with these header lines; the status and the text of the answer."""
+    head = "\r\n".join(("GET /v1/images?is_public=None HTTP/1.1", "Host: x", "Connection: close", *lines, "", ""))
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(head.encode())
+        answer = answer_of(sock).decode()
+    return int(answer.split(" ")[1]), answer
+
+
+IDENTITY = (
+    "X-Identity-Status: Confirmed",
+    "X-User-Id: alice",
+    "X-Project-Id: a",
+    "X-Tenant-Id: a",
+    "X-Roles: member",
+)
+
+
+@pytest.mark.parametrize("added", [
+    "X-Roles: admin", "X-Project-Id: ops", "X-Tenant-Id: ops", "X-User-Id: root", "X-Identity-Status: Confirmed", "x-roles: admin",
+])  # fmt: skip
+def test_a_header_that_a_client_adds_to_those_of_the_proxy_is_refused(
+    running_proxy: Installation, added: str
+) -> None:
+    """A proxy that adds its headers instead of setting them passes on those of the client, before or after its own."""
+    name = added.partition(":")[0].lower()
+    for lines in ((*IDENTITY, added), (added, *IDENTITY)):
+        status, answer = send_lines(running_proxy.api_port, *lines)
+        assert (status, f"the header {name} is there twice" in answer) == (400, True)
+    assert send_lines(running_proxy.api_port, *IDENTITY)[0] == 200
+
+
+def test_several_roles_of_one_header_are_several(running_proxy: Installation) -> None:
+    lines = [*IDENTITY[:-1], "X-Roles: member, admin"]
+    assert send_lines(running_proxy.api_port, *lines)[0] == 200
+
+
+@pytest.mark.parametrize("added", [
+    "X-Glance-Registry-Key: wrong", f"X-Glance-Registry-Key: {KEY}", "X-Glance-Admin: True", "X-Tenant-Id: b", "X-User-Id: bob", "X-Roles: admin",
+])  # fmt: skip
+def test_the_registry_takes_each_header_once(running_proxy: Installation, added: str) -> None:
+    lines = (
+        f"X-Glance-Registry-Key: {KEY}",
+        "X-Glance-Admin: False",
+        "X-Tenant-Id: a",
+        "X-User-Id: u",
+        "X-Roles: member",
     )
-    with socket.create_connection(("127.0.0.1", installation.api_port), timeout=10) as sock:
-        sock.sendall(head)
-        assert sock.recv(65_536).split(b" ")[1] in (b"400", b"401", b"403")
+    url = f"http://127.0.0.1:{running_proxy.registry_port}/records"
+    assert requests.get(url, headers=dict(line.split(": ") for line in lines), timeout=10).status_code == 200
+    for sent in ((*lines, added), (added, *lines)):
+        assert send_lines(running_proxy.registry_port, *sent)[0] == 400
+
+
+@pytest.mark.parametrize("line", ["X-Auth-Token: {token}", "Authorization: Basic eDp5"])
+def test_credentials_are_sent_once(installation: Installation, line: str) -> None:
+    token = tokens(installation)["alice"]["X-Auth-Token"]
+    installation.start("api")
+    line = line.format(token=token)
+    status, answer = send_lines(installation.api_port, line, line)
+    assert (status, "is there twice" in answer) == (400, True)
+
+
+@pytest.mark.parametrize("tenant", ["prüf-Ärger", "漢字 🐧"])
+def test_a_project_of_any_script(running_proxy: Installation, tenant: str) -> None:
+    """Headers are UTF-8: an image belongs to the project that JSON and paths name with the same characters."""
+
+    def headers(project: str) -> dict[str, str]:
+        values = {"X-Identity-Status": "Confirmed", "X-User-Id": "ünï", "X-Project-Id": project, "X-Roles": "rôle"}
+        return {name: value.encode() for name, value in values.items()}
+
+    url = f"http://127.0.0.1:{running_proxy.api_port}/v1"
+    made = requests.post(f"{url}/images", b"x", headers={**IMAGE, **headers(tenant)}, timeout=10)
+    assert (made.status_code, made.json()["image"]["owner"]) == (201, tenant)
+    path = f"{url}/images/{made.json()['image']['id']}"
+    assert requests.put(f"{path}/members/{tenant}-2", headers=headers(tenant), timeout=10).status_code == 204
+    assert requests.get(path, headers=headers(f"{tenant}-2"), timeout=10).content == b"x"
+    assert requests.get(path, headers=headers("other"), timeout=10).status_code == 404
+    assert requests.get(path, headers={**headers("a"), "X-Project-Id": b"\xff"}, timeout=10).status_code == 400
+
+
+@pytest.fixture(scope="module")
+def running_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Daemons that trust the loopback address to identify callers."""
+    made = Installation(tmp_path_factory.mktemp("proxy"))
+    try:
+        proxy(made)
+        made.start()
+        yield made
+    finally:
+        made.end()
 
 
 def test_the_proxy_is_believed_at_its_address_alone(installation: Installation, send: Send) -> None:

@@ -28,7 +28,7 @@ ROOMS = {
     "glance.api.classic": ("core wire wsgi", "webob"),
     "glance.api.v1": ("core wire wsgi", "webob"),
     "glance.api.versions": ("wsgi", "webob"),
-    "glance.identity": ("core wsgi", "webob"),
+    "glance.identity": ("core serve.rate wire wsgi", "webob"),
     "glance.registry": ("", ""),
     "glance.registry.db": ("core", "sqlalchemy alembic"),
     "glance.registry.client": ("core wire registry.link", ""),
@@ -44,7 +44,7 @@ ROOMS = {
     "glance.config": ("core", "paste"),
     "glance.server": ("config core store registry.client registry.link api wsgi", ""),
     "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client tqdm"),
-    "glance.cli.users": ("config core identity", ""),
+    "glance.cli.users": ("cli config core identity", ""),
     # These reach the very stores and the registry that glance-api would use, so they need the one place that makes
     # them of a configuration. None of the others does.
     "glance.cli.storecheck": ("config core server", ""),
