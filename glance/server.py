@@ -71,8 +71,8 @@ def build(
     }
     paging = Paging(default=config.limit_param_default, most=config.api_limit_max)
     apis = Versions(classic.router(service), {"v1": v1.application(service, paging)}, VERSIONS)
-    app = RequestId(Health(Faults(Identify(apis, anybody)), checks))
-    return Application(app, Recovery(service.transfers, registry, work), autostart=autostart)
+    health = Health(Faults(Identify(apis, anybody)), checks)
+    return Application(RequestId(health), health, Recovery(service.transfers, registry, work), autostart=autostart)
 
 
 class Application:
@@ -81,8 +81,9 @@ class Application:
     That work begins with start(), which our own server calls in each process that serves; under another server,
     with `autostart`, the first request does."""
 
-    def __init__(self, app: "WSGIApplication", recovery: Recovery, *, autostart: bool) -> None:
+    def __init__(self, app: "WSGIApplication", health: Health, recovery: Recovery, *, autostart: bool) -> None:
         self._app = app
+        self.add_check = health.add_check  # for filters in front
         self.recovery = recovery
         self._autostart = autostart
         self._starting = threading.Lock()

@@ -148,6 +148,22 @@ class StoreFull(TooLarge):
     reason = "store-full"
 
 
+class TooManyAttempts(GlanceError):
+    """Too many logins have failed; the next one is accepted after `retry_after` seconds."""
+
+    reason = "too-many-attempts"
+
+    def __init__(self, message: str, *, retry_after: int = 1, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after = retry_after
+
+
+class IdentityUnavailable(GlanceError):
+    """Callers cannot be identified at the moment; trying again later may help."""
+
+    reason = "identity-unavailable"
+
+
 class StoreDown(GlanceError):
     """The store did not do its work; trying again later may help."""
 

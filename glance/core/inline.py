@@ -27,5 +27,8 @@ class Inline:
     def call(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         return work(*args, **kwargs)
 
+    def separate(self, count: int, /) -> "Inline":
+        return self
+
 
 INLINE = Inline()

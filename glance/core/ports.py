@@ -45,6 +45,10 @@ class Threads(Protocol):
     def call(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Do the work elsewhere, wait for it, and return or raise what it did."""
 
+    def separate(self, count: int, /) -> "Threads":
+        """Return `count` further threads with a queue of their own, whose work never delays the work of these.
+        Work that is done inline stays inline."""
+
 
 class Source(Protocol):
     """Data that a store reads."""

@@ -34,6 +34,15 @@ def guarded(app: "WSGIApplication", who: Who, *, challenge: str | None = None) -
     return filtered
 
 
+def add_check(app: "WSGIApplication", name: str, check: Callable[[], object]) -> None:
+    """Have /healthcheck/ready call `check`, which raises GlanceError if the filter cannot work.
+
+    The application has to stand directly behind the filter in the pipeline.
+    """
+    if hasattr(app, "add_check"):
+        app.add_check(name, check)
+
+
 def context(
     request: Request, *, user: str | None, tenant: str | None, roles: Iterable[str], admin_role: str
 ) -> Context:

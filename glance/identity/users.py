@@ -5,20 +5,23 @@ It is JSON, written by `glance-manage user` and read by the filter tokens. A pas
 (RFC 7914), slow to try; a token is made by us of 256 random bits, so its SHA-256 is enough.
 """
 
+import fcntl
 import hashlib
 import hmac
 import json
 import os
+import pwd
 import secrets
+import stat
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from glance.core import values
 from glance.core.errors import Duplicate, Invalid, NotFound
 
-MODE = 0o600
 LEAST_PASSWORD = 8  # characters
 _COST, _BLOCK, _PARALLEL = 2**14, 8, 1  # of scrypt: 16 MiB, some tens of milliseconds
 _VERSION = 1
@@ -63,6 +66,8 @@ def load(path: Path) -> Users:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 raise Invalid(f"{path} holds secrets, and others may read it: chmod 600 {path}")
             found = json.load(file)
+    except PermissionError as error:
+        raise Invalid(f"{path}: {error.strerror} for the user {user_name(os.geteuid())}") from error
     except OSError as error:
         raise Invalid(f"{path}: {error.strerror}") from error
     except ValueError as error:
@@ -75,8 +80,34 @@ def load(path: Path) -> Users:
     return users
 
 
-def save(path: Path, users: Users) -> None:
-    """Replace the file in one go. Raises OSError."""
+def update(
+    path: Path, change: Callable[[Users], Users], *, create: bool = False, owner: tuple[int, int] | None = None
+) -> None:
+    """Replace the users of the file by `change(users)` in one step. With `create`, a missing file has no users.
+
+    Other calls for a file of the same directory wait meanwhile. `owner` is a user id and a group id. Without it an
+    existing file keeps its owner and group, and a new one gets those of its directory if the process may give files
+    away. The mode is kept, that of a new file is 0600. Raises Invalid, OSError, and what `change` raises.
+    """
+    path = path.resolve()  # replace the file, not a link to it
+    with _locked(path.parent) as directory:
+        known = Users([]) if create and not path.exists() else load(path)
+        _replace(path, change(known), owner)
+        os.fsync(directory)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[int]:
+    """Hold an exclusive lock on a directory: the file itself is replaced, so a lock on it would not be seen."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, users: Users, owner: tuple[int, int] | None) -> None:
     listed = [asdict(user) for user in sorted(users.by_name.values(), key=lambda user: user.name)]
     descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
     try:
@@ -84,11 +115,28 @@ def save(path: Path, users: Users) -> None:
             json.dump({"version": _VERSION, "users": listed}, file, indent=1, ensure_ascii=False)
             file.write("\n")
             file.flush()
+            _set_owner(file.fileno(), path, owner)
             os.fsync(file.fileno())
         Path(made).replace(path)
     except BaseException:
         Path(made).unlink(missing_ok=True)
         raise
+
+
+def _set_owner(descriptor: int, path: Path, owner: tuple[int, int] | None) -> None:
+    """Give the file that will be `path` its owner, group and mode. Raises OSError."""
+    is_new = not path.exists()
+    model = path.parent.stat() if is_new else path.stat()
+    uid, gid = owner or (model.st_uid, model.st_gid)
+    made = os.fstat(descriptor)
+    try:
+        if (made.st_uid, made.st_gid) != (uid, gid):
+            os.fchown(descriptor, uid, gid)
+    except OSError as error:
+        if owner is not None or not is_new:
+            raise OSError(error.errno, f"cannot make {uid}:{gid} its owner: {error.strerror}", str(path)) from None
+    if not is_new:
+        os.fchmod(descriptor, stat.S_IMODE(model.st_mode))
 
 
 def with_password(user: User, password: str) -> User:
@@ -111,6 +159,14 @@ def verify(user: User | None, password: str) -> bool:
     _, salt, key = (kept or NOBODY).split("$")
     matches = hmac.compare_digest(_scrypt(password, bytes.fromhex(salt)), bytes.fromhex(key))
     return matches and kept is not None
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user of this machine, or the number if it has no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def digest_of(token: str) -> str:

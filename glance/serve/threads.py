@@ -77,10 +77,10 @@ class Threads:
     Raises RuntimeError where the system starts no thread.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, waker: Waker | None = None) -> None:
         self._count = count
         self._work: Any = None
-        self._waker: Waker | None = None
+        self._waker = waker
         self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
 
     def lane(self, work: Callable[[bytes], object], /) -> "Lane":
@@ -97,6 +97,9 @@ class Threads:
         task = _Call(self.waker, lambda: work(*args, **kwargs))
         self.submit(task.run)
         return task.wait()
+
+    def separate(self, count: int, /) -> "Threads":
+        return Threads(count, self.waker)
 
     @property
     def waker(self) -> Waker:

@@ -32,6 +32,8 @@ _STATUS: dict[type[GlanceError], int] = {
     errors.OverQuota: 413,
     errors.StoreFull: 413,
     errors.RangeNotSatisfiable: 416,
+    errors.TooManyAttempts: 429,
+    errors.IdentityUnavailable: 503,
     errors.StoreDown: 503,
     errors.StoreBusy: 503,
     errors.RegistryDown: 503,

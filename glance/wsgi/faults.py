@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from webob import Request, Response
 
-from glance.core.errors import GlanceError, RangeNotSatisfiable
+from glance.core.errors import GlanceError, RangeNotSatisfiable, TooManyAttempts
 from glance.wire.status import REASON_HEADER, status_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Faults:
                 response.headers["Content-Range"] = f"bytes */{error.total}"
             if response.status_int == 401 and self._challenge is not None:
                 response.headers["WWW-Authenticate"] = self._challenge
+            if isinstance(error, TooManyAttempts):
+                response.retry_after = error.retry_after
             if response.status_int == 503:
                 response.retry_after = RETRY_AFTER
         except Exception:

@@ -37,7 +37,7 @@ class Health:
 
     def __init__(self, app: "WSGIApplication", checks: Mapping[str, Callable[[], object]]) -> None:
         self._app = app
-        self._checks = checks
+        self._checks = dict(checks)
         self._looking = threading.Lock()
         self._found: list[Failure] = []
         self._until = 0.0  # monotonic
@@ -53,6 +53,10 @@ class Health:
         if failed:
             response.headers[REASON_HEADER] = failed[0].reason
         return response(environ, start_response)
+
+    def add_check(self, name: str, check: Callable[[], object]) -> None:
+        """Have `check` called for READY, too."""
+        self._checks[name] = check
 
     def _failed(self) -> list[Failure]:
         """The checks that fail; one look serves all who ask at that time."""

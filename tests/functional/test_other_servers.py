@@ -38,8 +38,8 @@ class Silent(WSGIRequestHandler):
         pass
 
 
-def under_waitress(app) -> Iterator[int]:
-    server = create_server(app, host="127.0.0.1", port=0, threads=2)
+def under_waitress(app, threads: int = 2) -> Iterator[int]:
+    server = create_server(app, host="127.0.0.1", port=0, threads=threads)
     thread = threading.Thread(target=server.run)
     thread.start()
     yield server.effective_port

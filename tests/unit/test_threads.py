@@ -290,3 +290,15 @@ def test_threads_are_started_at_the_first_use():
     assert count() == before
     assert unused.call(str) == ""
     assert count() == before + 5
+
+
+def test_separate_threads_share_nothing_but_the_waker():
+    threads = Threads(1)
+    apart, gate = threads.separate(1), Gate()
+    blocked = eventlet.spawn(apart.call, gate, b"slow")
+    settle()
+    assert gate.entered.acquire(timeout=PATIENCE)
+    assert threads.call(divmod, 7, 2) == (3, 1)
+    assert apart.waker is threads.waker
+    gate.open()
+    blocked.wait()
