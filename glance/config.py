@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from paste.deploy import loadwsgi
 
+from glance.core.paths import escape_path, expand_path, make_absolute
 from glance.core.policy import Action, Policy
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 _NUMBER = re.compile(r"([0-9]{1,18})([A-Z]*)", re.ASCII)
 _HOST = re.compile(r"[^\s/:@\[\]]+")
 _BYTES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+_AMBIGUOUS_SECRET = re.compile(r"\s*(\w*(?:key|password|secret))\s*[=:].*\s#\S", re.IGNORECASE)
+_SQLITE_URL = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]*)(.*)")
 _REFERENCE = re.compile(r"%\((\w+)\)s")
 
 
@@ -50,8 +53,9 @@ def _option(
     choices: tuple[str, ...] = (),
     units: Mapping[str, int] = MappingProxyType({}),
     host: bool = False,
+    path: bool = False,
 ) -> Any:
-    limits = {"least": least, "most": most, "choices": choices, "units": units, "host": host}
+    limits = {"least": least, "most": most, "choices": choices, "units": units, "host": host, "path": path}
     return field(default=default, metadata={"help": text, **limits})
 
 
@@ -61,8 +65,10 @@ class DaemonConfig:
 
     verbose: bool = _option(True, "Log what is done, such as one line per request.")
     debug: bool = _option(False, "Log everything that may help to find a fault, and the configuration at start.")
-    log_file: str = _option("", "File to log to instead of standard output.")
-    log_dir: str = _option("", "Directory for log files: of log_file, and of what glance-control captures.")
+    log_file: str = _option("", "File to log to instead of standard output.", path=True)
+    log_dir: str = _option(
+        "", "Directory for log files: of log_file, and of what glance-control captures.", path=True
+    )
     log_date_format: str = _option("%Y-%m-%d %H:%M:%S", "Format of the time in the log, as of strftime.")
     log_format: str = _option(
         "text", "What the lines of the log are: text for people, json for programs.", choices=("text", "json")
@@ -74,9 +80,13 @@ class DaemonConfig:
     graceful_shutdown_timeout: int = _option(
         15, "Seconds that running requests get to finish after SIGTERM.", most=86400
     )
-    cert_file: str = _option("", "Certificate to serve HTTPS with (PEM, followed by those that lead to its issuer).")
-    key_file: str = _option("", "Private key of the certificate, if it is not in the same file.")
-    ca_file: str = _option("", "Certificates of those whose clients are served, and no others; empty: anybody.")
+    cert_file: str = _option(
+        "", "Certificate to serve HTTPS with (PEM, followed by those that lead to its issuer).", path=True
+    )
+    key_file: str = _option("", "Private key of the certificate, if it is not in the same file.", path=True)
+    ca_file: str = _option(
+        "", "Certificates of those whose clients are served, and no others; empty: anybody.", path=True
+    )
     connections_per_address: int = _option(
         0, "Connections that one address may have to one process; 0: any number.", most=1_000_000
     )
@@ -136,9 +146,13 @@ class ApiConfig(DaemonConfig):
     registry_client_protocol: str = _option(
         "http", "How to speak with the registry: http, or https when it has a cert_file.", choices=("http", "https")
     )
-    registry_client_ca_file: str = _option("", "Certificates to trust for the registry instead of the usual ones.")
-    registry_client_cert_file: str = _option("", "Certificate to show to a registry that has a ca_file.")
-    registry_client_key_file: str = _option("", "Private key of that certificate, if it is not in the same file.")
+    registry_client_ca_file: str = _option(
+        "", "Certificates to trust for the registry instead of the usual ones.", path=True
+    )
+    registry_client_cert_file: str = _option("", "Certificate to show to a registry that has a ca_file.", path=True)
+    registry_client_key_file: str = _option(
+        "", "Private key of that certificate, if it is not in the same file.", path=True
+    )
     registry_timeout: int = _option(10, "Seconds to wait for an answer of the registry.", least=1, most=3600)
     limit_param_default: int = _option(25, "Images in one page of a v1 list, if the client names no limit.", least=1)
     api_limit_max: int = _option(1000, "Images in one page at most; a greater limit is cut.", least=1, most=1000)
@@ -176,7 +190,7 @@ class ApiConfig(DaemonConfig):
         300, "Seconds between two looks of glance-scrubber --daemon for bytes to remove.", least=1, most=86400
     )
     filesystem_store_datadir: str = _option(
-        "/var/lib/glance/images/", "Directory of the file store, made at the first upload."
+        "/var/lib/glance/images/", "Directory of the file store, made at the first upload.", path=True
     )
     s3_store_host: str = _option("", "URL of the S3 service; the S3 store is there when this is set.")
     s3_store_access_key: str = _option("", "Access key of the S3 store.")
@@ -193,7 +207,7 @@ class ApiConfig(DaemonConfig):
         "Where the bucket's name stands: in the path or in the host's name.",
         choices=("auto", "path", "virtual"),
     )
-    s3_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
+    s3_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.", path=True)
     s3_store_timeout: int = _option(
         60, "Seconds without an answer after which S3 counts as down.", least=1, most=3600
     )
@@ -222,7 +236,7 @@ class ApiConfig(DaemonConfig):
     swift_store_region: str = _option(
         "", "Region of Swift, for authentication 2 and 3; empty: the first one in the service catalogue."
     )
-    swift_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.")
+    swift_store_cacert: str = _option("", "File of certificates to trust instead of the usual ones.", path=True)
     swift_store_timeout: int = _option(
         60, "Seconds without an answer after which Swift counts as down.", least=1, most=3600
     )
@@ -251,6 +265,7 @@ class RegistryConfig(DaemonConfig):
     sql_connection: str = _option(
         "sqlite:///glance.sqlite",
         "Database, as an SQLAlchemy URL; a relative SQLite file lies where the daemon was started.",
+        path=True,
     )
     accept_members: bool = _option(
         False,
@@ -315,14 +330,18 @@ def find_file(given: str | None) -> Path | None:
     Raises ConfigError when a file was given and cannot be read.
     """
     if given is not None:
-        path = Path(given).expanduser().absolute()
-        if not path.is_file() or not os.access(path, os.R_OK):
+        try:
+            path = make_absolute(given)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113 - see below
             raise ConfigError(f"cannot read the configuration file {path}")
         return path
     for directory in SEARCHED:
-        with suppress(RuntimeError):  # a user without a home directory
-            path = Path(directory).expanduser().absolute() / FILE_NAME
-            if path.is_file():
+        with suppress(ValueError):  # there is no home directory, or the current one no longer exists
+            path = make_absolute(directory) / FILE_NAME
+            # Path.is_file() raises PermissionError for a directory that may not be entered.
+            if os.path.isfile(path):  # noqa: PTH113
                 return path
     return None
 
@@ -335,7 +354,7 @@ def load(daemon: str, path: Path | None = None, data_dir: Path | None = None) ->
     """
     kind, _ = _DAEMONS[daemon]
     if path is None:
-        local_conf = _below(data_dir or Path.cwd(), kind)
+        local_conf = _place_below(data_dir or Path.cwd(), kind)
         return Loaded(kind.parse({}, local_conf), daemon, local_conf, None)
     file = _Loader(path)
     with file.explained():
@@ -354,10 +373,11 @@ def filter_option(path: Path, factory: str, option: str) -> str | None:
     return None
 
 
-def _below(data_dir: Path, kind: type[DaemonConfig]) -> dict[str, str]:
+def _place_below(data_dir: Path, kind: type[DaemonConfig]) -> dict[str, str]:
+    data = escape_path(str(data_dir))
     if kind is ApiConfig:
-        return {"filesystem_store_datadir": str(data_dir / "images")}
-    return {"sql_connection": f"sqlite:///{data_dir / 'glance.sqlite'}"}
+        return {"filesystem_store_datadir": f"{data}/images"}
+    return {"sql_connection": f"sqlite:///{data}/glance.sqlite"}
 
 
 class _Interpolation(configparser.Interpolation):
@@ -375,13 +395,26 @@ class _Interpolation(configparser.Interpolation):
 
 
 class _Loader(loadwsgi.ConfigLoader):  # type: ignore[misc]
-    """PasteDeploy's reader of one file; tells the options of an application without importing it."""
+    """PasteDeploy's reader of one file; tells the options of an application without importing it.
+
+    Unlike PasteDeploy it takes ` #` behind a value for the beginning of a comment, and reads UTF-8 in any locale,
+    with or without a byte order mark.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self.explained():
-            super().__init__(str(path))
+        self.filename = str(path)
+        self.parser = loadwsgi.NicerConfigParser(
+            self.filename,
+            defaults={"here": str(path.parent), "__file__": self.filename},
+            inline_comment_prefixes=("#",),
+        )
+        self.parser.optionxform = str  # names of options keep their case
         self.parser._interpolation = _Interpolation()
+        with self.explained():
+            text = path.read_text("utf-8-sig")
+            _refuse_ambiguous_secrets(text)
+            self.parser.read_string(text, self.filename)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -415,6 +448,16 @@ class _Loader(loadwsgi.ConfigLoader):  # type: ignore[misc]
         }
 
 
+def _refuse_ambiguous_secrets(text: str) -> None:
+    """Raise ConfigError for a secret that contains ` #x`: it would be cut there, which nobody would notice."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if (found := _AMBIGUOUS_SECRET.match(line)) is not None:
+            raise ConfigError(
+                f"line {number}: ' #' in the value of {found[1]} begins a comment; write '# ' with a space behind it "
+                f"if that is meant, and choose another secret otherwise"
+            )
+
+
 def _unknown(name: str, section: str, known: Any) -> ConfigError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
@@ -437,6 +480,8 @@ def _typed(item: Any, text: str) -> Any:
         limits = f"from {least} to {most}" if most is not None else f"of {least} or more"
         limits += f", with one of the units {', '.join(units)}, or none" if units else ""
         raise ConfigError(f"{item.name} must be a whole number {limits}, not {text!r}")
+    if item.metadata["path"]:
+        return _expand(item.name, text)
     choices = item.metadata["choices"]
     if choices and text not in choices:
         raise ConfigError(f"{item.name} must be one of {', '.join(choices)}, not {text!r}")
@@ -456,3 +501,17 @@ def _host(name: str, text: str) -> str:
             f"{name} must be a host name or an address such as 192.0.2.7 or ::1, not {text!r}; "
             f"the port goes into {port}"
         ) from None
+
+
+def _expand(name: str, text: str) -> str:
+    """Expand a path, or the path in the URL of an SQLite database; other URLs have none. Raises ConfigError."""
+    scheme, path, query = "", text, ""
+    if name == "sql_connection":
+        found = _SQLITE_URL.fullmatch(text)
+        if found is None:
+            return text
+        scheme, path, query = found.groups()
+    try:
+        return f"{scheme}{expand_path(path)}{query}"
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None

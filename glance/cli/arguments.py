@@ -46,6 +46,8 @@ def _is_ipv6(text: str) -> bool:
         return False
     return True
 
+from glance.core.paths import expand_path, make_absolute
+
 
 def port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
@@ -69,6 +71,21 @@ def days(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6):
         raise argparse.ArgumentTypeError(f"an age is a whole number of days, not {text!r}")
     return int(text)
+
+
+def path(text: str) -> str:
+    """A path, with `~` and variables expanded."""
+    try:
+        return expand_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def absolute_path(text: str) -> str:
+    try:
+        return str(make_absolute(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def utf8(text: str) -> str:

@@ -22,6 +22,7 @@ from webob import Request
 
 from glance.core.context import Context
 from glance.core.errors import IdentityUnavailable, Invalid, NotAuthenticated
+from glance.core.paths import expand_path
 from glance.core.values import whole_number
 from glance.identity import guard, users
 from glance.identity.logins import BURST, PER_MINUTE, FailureLimit, PasswordLogins
@@ -48,11 +49,15 @@ def filter_factory(global_conf: dict[str, str], **local_conf: str) -> "Callable[
     guard.check_key("tokens", global_conf)
     if not local_conf.get("users_file"):
         raise Invalid("the filter tokens needs a users_file: glance-manage user add makes one")
+    try:
+        path = Path(expand_path(local_conf["users_file"]))
+    except ValueError as error:
+        raise Invalid(f"users_file: {error}") from None
     limit = FailureLimit(
         whole_number("failed_logins_burst", local_conf.get("failed_logins_burst", BURST), least=1, most=10**6),
         whole_number("failed_logins_per_minute", local_conf.get("failed_logins_per_minute", PER_MINUTE), most=10**6),
     )
-    file = UsersFile(Path(local_conf["users_file"]).expanduser())
+    file = UsersFile(path)
     tokens = Tokens(file, local_conf.get("admin_role", guard.ADMIN_ROLE), PasswordLogins(limit))
 
     def add_filter(app: "WSGIApplication") -> "WSGIApplication":

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -134,6 +137,97 @@ def test_a_file_that_is_not_text(tmp_path):
     path.write_bytes(b"[DEFAULT]\nlog_file = \xff\xfe\n")
     with pytest.raises(ConfigError, match=r"glance.conf"):
         config.load("glance-api", path)
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_section(tmp_path):
+    path = tmp_path / "glance.conf"
+    path.write_bytes(b"\xef\xbb\xbf[DEFAULT]\r\nlog_file = /var/log/b\xc3\xbccher\r\n" + API.encode())
+    assert config.load("glance-api", path).settings.log_file == "/var/log/bücher"
+
+
+def test_a_file_is_read_as_utf8_in_any_locale(write):
+    path = write(f"[DEFAULT]\nlog_file = /var/log/bücher\n{API}")
+    code = "import sys; from glance import config; print(ascii(config.load('glance-api', config.Path(sys.argv[1])).settings.log_file))"
+    environ = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code, path], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "'/var/log/b\\xfccher'\n"
+
+
+# Comments
+
+
+@pytest.mark.parametrize(("line", "name", "value"), [
+    ("debug = True # for now", "debug", True), ("bind_port = 9293\t# behind the proxy", "bind_port", 9293), ("image_size_cap = 7 # bytes", "image_size_cap", 7),
+    ("log_format = json # for machines", "log_format", "json"), ("registry_host = registry # by name", "registry_host", "registry"), ("log_file = # none", "log_file", ""),
+    ("filesystem_store_datadir = /srv/images   # a disk of its own", "filesystem_store_datadir", "/srv/images"),
+    ("registry_key = secret # of both", "registry_key", "secret"), ("registry_key = # none yet", "registry_key", ""),
+    ("registry_key = se#cret", "registry_key", "se#cret"), ("registry_key =#secret", "registry_key", "#secret"), ("s3_store_host = http://h/#a", "s3_store_host", "http://h/#a"),
+    ("log_file = a;b ; c", "log_file", "a;b ; c"),
+])  # fmt: skip
+def test_a_comment_begins_with_a_space_and_a_number_sign(api, line, name, value):
+    assert getattr(api(line), name) == value
+    if name not in ("image_size_cap", "registry_host", "filesystem_store_datadir", "s3_store_host"):
+        assert getattr(api(default=line), name) == value
+
+
+def test_comments_behind_sections_factories_and_pipelines(write):
+    text = OF_2011.replace("[app:glance-api]", "[pipeline:glance-api] # front\npipeline = inner # alone\n[app:inner]")
+    path = write(text.replace("glance.server:app_factory", "glance.server:app_factory # ours"))
+    assert all(map(callable, config.load("glance-api", path).app()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["registry_key = #abc", "registry_key = abc #def", "s3_store_secret_key: a b #c", "swift_store_key = x\t#y"],
+)
+def test_a_secret_that_would_be_cut_is_refused(api, line):
+    with pytest.raises(
+        ConfigError, match=r"glance\.conf: line \d+: ' #' in the value of \w+ begins a comment"
+    ) as caught:
+        api(line)
+    assert "abc" not in str(caught.value)
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        item.name
+        for kind in (ApiConfig, RegistryConfig)
+        for item in fields(kind)
+        if re.search("_(file|dir|datadir|cacert)$|sql_connection", item.name)
+    ],
+)
+def test_paths_are_expanded(name, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ferdy")
+    kind = ApiConfig if name in {item.name for item in fields(ApiConfig)} else RegistryConfig
+    scheme = "sqlite:///" if name == "sql_connection" else ""
+    for text in ("~/x y/z", "$HOME/x y/z", "${HOME}/x y/z"):
+        assert getattr(kind.parse({}, {name: scheme + text}), name) == f"{scheme}/home/ferdy/x y/z"
+    for text in ("$NOSUCH/x", "~nosuchuser/x", "/srv/~/x"):
+        with pytest.raises(ConfigError, match=f"{name}: cannot expand"):
+            kind.parse({}, {name: scheme + text})
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:$HOME@h/d", "mysql+pymysql://~:$x@h/d", "sqlite://", "sqlite:///x?timeout=$HOME"]
+)
+def test_urls_of_databases_are_not_paths(url):
+    assert RegistryConfig.parse({}, {"sql_connection": url}).sql_connection == url
+
+
+def test_other_texts_are_not_paths(api):
+    settings = api("registry_key = ~/$HOME\nlog_date_format = $HOME")
+    assert (settings.registry_key, settings.log_date_format) == ("~/$HOME", "$HOME")
+
+
+def test_a_data_directory_may_have_any_name(tmp_path):
+    settings = config.load("glance-api", None, tmp_path / "a $HOME #1").settings
+    assert settings.filesystem_store_datadir == f"{tmp_path}/a $HOME #1/images"
+    settings = config.load("glance-registry", None, tmp_path / "a $HOME #1").settings
+    assert settings.sql_connection == f"sqlite:///{tmp_path}/a $HOME #1/glance.sqlite"
 
 
 # Values
