@@ -15,9 +15,10 @@ from pathlib import Path
 
 from glance import config
 from glance.cli import logs
+from glance.cli.arguments import absolute_path
 from glance.cli.lifecycle import Lifecycle
 from glance.cli.metrics import Metrics
-from glance.cli.process import Refusal, plain
+from glance.cli.process import Refusal, describe, plain
 from glance.core.errors import GlanceError
 from glance.serve import green
 from glance.serve.succession import Legacy, inherit
@@ -74,6 +75,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--config-file", metavar="PATH", help="the same as CONFPATH")
     parser.add_argument(
         "--data-dir",
+        type=absolute_path,
         metavar="DIR",
         help="use no configuration file but the built-in defaults, and keep images and database below DIR",
     )
@@ -101,8 +103,7 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
         except (config.ConfigError, GlanceError) as error:
             raise Refusal(str(error)) from error
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise Refusal(where + plain(error)) from error
+            raise Refusal(describe(error)) from error
         except Exception as error:
             log.exception("the application cannot be loaded")
             raise Refusal(f"the application cannot be loaded: {type(error).__name__}: {error}") from error
@@ -186,7 +187,7 @@ def _load(name: str, options: argparse.Namespace) -> tuple[Path | None, config.L
         raise Refusal("--data-dir stands for built-in defaults: give it or a configuration file, not both")
     try:
         if options.data_dir:
-            return None, config.load(name, None, Path(options.data_dir).absolute())
+            return None, config.load(name, None, Path(options.data_dir))
         path = config.find_file(given)
         if path is None:
             raise Refusal(

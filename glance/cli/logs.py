@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from glance import config
+from glance.cli.arguments import path
 from glance.cli.process import Refusal, plain
+from glance.cli.startup import OutputError
 
 FORMAT = "%(asctime)s %(levelname)8s [%(name)s] %(message)s"
 
@@ -37,23 +39,27 @@ def declare(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done (INFO)")
     parser.add_argument("-d", "--debug", action="store_true", help="log everything (DEBUG), first the configuration")
     logs = parser.add_argument_group("log")
-    logs.add_argument("--log-config", metavar="PATH", help="a file for Python's logging.config; overrides the rest")
+    logs.add_argument(
+        "--log-config", type=path, metavar="PATH", help="a file for Python's logging.config; overrides the rest"
+    )
     logs.add_argument(
         "--log-handler",
         choices=("syslog", "file", "stream"),
         help="where to; stream is standard output (default: file if a file or directory is given, otherwise stream)",
     )
     logs.add_argument("--log-date-format", metavar="FORMAT", help="of strftime (default: %%Y-%%m-%%d %%H:%%M:%%S)")
-    logs.add_argument("--log-file", metavar="PATH", help=f"default: {name}.log")
-    logs.add_argument("--log-dir", metavar="DIR", help="directory of the log file")
+    logs.add_argument("--log-file", type=path, metavar="PATH", help=f"default: {name}.log")
+    logs.add_argument("--log-dir", type=path, metavar="DIR", help="directory of the log file")
 
 
 def set_up(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> None:
+    """Send the log where options and configuration say. Raises Refusal."""
+    logging.Handler.handleError = _report_lost_lines  # type: ignore[assignment,method-assign]
     if options.log_config:
         try:
             if not Path(options.log_config).is_file():
                 raise Refusal(f"no such file of log settings: {options.log_config}")
-            logging.config.fileConfig(options.log_config, disable_existing_loggers=False)
+            logging.config.fileConfig(options.log_config, disable_existing_loggers=False, encoding="utf-8-sig")
         except (
             OSError,
             ValueError,
@@ -84,6 +90,22 @@ def set_up(name: str, options: argparse.Namespace, settings: config.DaemonConfig
     # Libraries tell at lower levels what is in every request and statement, credentials included.
     for library in ("alembic", "urllib3", "botocore", "boto3", "s3transfer", "swiftclient", "sqlalchemy"):
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+_handle_error = logging.Handler.handleError
+_reported = False
+
+
+def _report_lost_lines(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """Say once that the log cannot be written; Python would print a traceback for each line."""
+    global _reported
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError | OutputError):
+        _handle_error(handler, record)
+    elif not _reported:
+        _reported = True
+        reason = plain(error) if isinstance(error, OSError) else error
+        print(f"ERROR: lines of the log are lost: {reason}", file=sys.stderr)
 
 
 def _handler(name: str, options: argparse.Namespace, settings: config.DaemonConfig) -> logging.Handler:

@@ -10,12 +10,15 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 from glance import config
 from glance.cli import db, fsck, purge, storecheck, usage, users, verify
-from glance.cli.server import ServerError, user_folder
+from glance.cli.process import describe
+from glance.cli.server import user_folder
+from glance.cli.startup import OutputError
 from glance.core.errors import GlanceError
 from glance.version import VERSION
 
@@ -59,9 +62,17 @@ def main() -> int:
     try:
         options.path = config.find_file(options.config_file)
         options.data = None if options.path else user_folder()
-        return command.run(options)
-    except (config.ConfigError, ServerError, GlanceError) as error:
+        status = command.run(options)
+        sys.stdout.flush()
+        return status
+    except OutputError as error:
+        if not error.broken_pipe:
+            error.status = command.failed
+        raise
+    except (config.ConfigError, GlanceError) as error:
         return _complain(str(error), command.failed)
+    except OSError as error:
+        return _complain(describe(error), command.failed)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
 
@@ -122,10 +133,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _complain(message: str, status: int = 1) -> int:
-    sys.stdout.flush()
+    with suppress(OutputError):  # shown when the program ends
+        sys.stdout.flush()
     print(f"ERROR: {message}", file=sys.stderr, flush=True)
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from glance.cli.arguments import Endpoint, endpoint, port
 from glance.cli.process import plain
 from glance.cli.progress import watched
+from glance.cli.startup import get_standard_input
 from glance.client import Client, NoServer
 from glance.core.errors import GlanceError, NotAuthenticated, StoreFull
 from glance.version import VERSION
@@ -106,7 +107,7 @@ def _upload(options: argparse.Namespace) -> Mapping[str, object]:
 @contextmanager
 def _opened(filename: str) -> Iterator[BinaryIO]:
     if filename == "-":
-        yield sys.stdin.buffer
+        yield get_standard_input().buffer
     else:
         with Path(filename).open("rb") as file:
             yield file

@@ -11,9 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from glance.cli import settings
+from glance.cli.arguments import absolute_path
+from glance.cli.process import describe
+from glance.cli.startup import get_standard_input
 from glance.config import ConfigError, filter_option
 from glance.core import values
 from glance.core.errors import Invalid
+from glance.core.paths import make_absolute
 from glance.identity import users
 from glance.identity.users import User, Users
 
@@ -21,7 +25,9 @@ FACTORY = "glance.identity.tokens:filter_factory"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--users-file", metavar="PATH", help="otherwise the users_file of the configuration")
+    parser.add_argument(
+        "--users-file", type=absolute_path, metavar="PATH", help="otherwise the users_file of the configuration"
+    )
     deeds = parser.add_subparsers(required=True, metavar="DEED", title="deeds")
     add = deeds.add_parser("add", help="add a user with a password, a token, or both")
     add.add_argument("name")
@@ -49,20 +55,23 @@ def run(options: argparse.Namespace) -> int:
     try:
         deed(options, _path(options))
     except OSError as error:
-        raise Invalid(f"{error.filename}: {error.strerror}") from error
+        raise Invalid(describe(error)) from error
     return 0
 
 
 def _path(options: argparse.Namespace) -> Path:
     if options.users_file:
-        return Path(options.users_file).expanduser().absolute()
+        return Path(options.users_file)
     found = None if options.path is None else filter_option(options.path, FACTORY, "users_file")
     if found is None:
         raise ConfigError(
             f"no users_file is configured: name one with --users-file, or in a filter section with "
             f"paste.filter_factory = {FACTORY}"
         )
-    return Path(found).expanduser().absolute()
+    try:
+        return make_absolute(found)
+    except ValueError as error:
+        raise ConfigError(f"users_file: {error}") from None
 
 
 def _add(options: argparse.Namespace, path: Path) -> None:
@@ -146,8 +155,13 @@ def _can_read(path: Path, uid: int) -> bool:
 
 def _password(from_stdin: bool) -> str:
     if from_stdin:
-        return sys.stdin.readline().rstrip("\n")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Once more: ") != password:
+        return get_standard_input().readline().rstrip("\n")
+    try:
+        get_standard_input()  # where getpass reads without a terminal
+        password = getpass.getpass("Password: ")
+        repeated = getpass.getpass("Once more: ")
+    except (EOFError, OSError):
+        raise Invalid("there is no terminal to ask for the password: use --password-stdin or --token") from None
+    if repeated != password:
         raise Invalid("the two passwords are not the same")
     return password

@@ -424,7 +424,7 @@ def test_an_output_that_is_full(running: Installation) -> None:
             running.command("glance", "--port", str(running.api_port), "index", "-f"),
             env=running.environ, cwd=running.folder, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, timeout=60,
         )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, b"Failed to print: no space left on device\n")
+    assert (done.returncode, done.stderr) == (1, b"ERROR: cannot write to standard output: no space left on device\n")
 
 
 def test_bash_completes(running: Installation) -> None:

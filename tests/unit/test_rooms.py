@@ -43,7 +43,7 @@ ROOMS = {
     "glance.client": ("core wire", "requests urllib3"),
     "glance.config": ("core", "paste"),
     "glance.server": ("config core store registry.client registry.link api wsgi", ""),
-    "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client tqdm"),
+    "glance.cli": ("client config core registry.db.migrate serve version", "prometheus_client setproctitle tqdm"),
     "glance.cli.users": ("cli config core identity", ""),
     # These reach the very stores and the registry that glance-api would use, so they need the one place that makes
     # them of a configuration. None of the others does.
@@ -51,7 +51,7 @@ ROOMS = {
     "glance.cli.fsck": ("cli config core server", ""),
     "glance.cli.verify": ("cli core server", ""),
     "glance.cli.usage": ("cli core server", ""),
-    "glance.cli.scrubber": ("cli config core server version", ""),
+    "glance.cli.scrubber": ("cli config core serve.signals server version", ""),
     # These reach the registry's database, which nobody but the registry does otherwise.
     "glance.cli.db": ("cli core registry.db", ""),
     "glance.cli.purge": ("cli registry.db", ""),

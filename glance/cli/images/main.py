@@ -2,32 +2,22 @@
 """glance: understand the command line, then load what the command needs."""
 
 import importlib
-import os
 import sys
 from argparse import Namespace
 
 from glance.cli.images.commands import COMMANDS
 from glance.cli.images.parser import USAGE, parse, parser_of, root_parser
-from glance.cli.process import plain
+from glance.cli.process import describe
 
 
 def main() -> int:
     options = parse(sys.argv[1:])
     try:
-        status = _run(options)
-        sys.stdout.flush()
-        return status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read what we print has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _run(options)
     except OSError as error:
         if options.debug:
             raise
-        print(f"Failed to print: {plain(error)}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
+        print(f"Failed: {describe(error)}", file=sys.stderr)
         return 1
 
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from glance.cli.images.errors import Failed
 from glance.cli.process import plain
 from glance.cli.progress import watched
+from glance.cli.startup import get_standard_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def source_of(name: str | None, *, queued: bool = False, elsewhere: bool = False
 @contextmanager
 def _opened(name: str | None) -> Iterator[BinaryIO]:
     if name is None or name == "-":
-        yield sys.stdin.buffer
+        yield get_standard_input().buffer
     else:
         with Path(name).open("rb") as file:
             yield file
