@@ -66,6 +66,7 @@ setup(
         "shtab>=1.7",
         "wcwidth>=0.5",
         "prometheus_client>=0.22",
+        "setproctitle>=1.3.6",
     ],
     extras_require={
         "keystone": ["keystonemiddleware>=10.7"],

@@ -4,13 +4,16 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from glance import config
+from glance.cli.arguments import absolute_path
 from glance.cli.launch import START_SECONDS, Launch, LaunchError
-from glance.cli.process import PidFileError
-from glance.cli.server import ROOT_LOG_DIR, ROOT_PID_DIR, Place, Server, ServerError, user_folder
+from glance.cli.process import PidFileError, describe
+from glance.cli.server import ROOT_LOG_DIR, ROOT_PID_DIR, Place, Server, ServerError
+from glance.cli.startup import OutputError
 from glance.version import VERSION
 
 SERVERS = {"api": "glance-api", "registry": "glance-registry"}  # in this order they are started and stopped
@@ -19,7 +22,8 @@ NOT_RUNNING = 3  # exit status of `status`, as init scripts have it
 
 EPILOG = f"""\
 commands:
-  start         start, and return when the daemon answers (at most {START_SECONDS:.0f} seconds)
+  start         start, and return when the daemon answers (at most {START_SECONDS:.0f} seconds); it is an error if the
+                daemon runs with another configuration
   stop          stop accepting, let running requests finish for the grace time of the configuration
                 (graceful_shutdown_timeout), wait until the daemon has ended
   restart       stop, then start; with the configuration file that it had, unless CONFPATH names another, and with
@@ -48,6 +52,8 @@ def main() -> int:
         return Control(options).run(options.command)
     except (ServerError, PidFileError, config.ConfigError) as error:
         return _complain(str(error))
+    except OSError as error:
+        return _complain(describe(error))
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
@@ -59,7 +65,6 @@ class Control:
     def __init__(self, options: argparse.Namespace) -> None:
         self._place = Place(
             config=_find_config(options),
-            data=user_folder(),
             named=options.config_file is not None,
             pid_file=options.pid_file,
             pid_dir=options.pid_dir,
@@ -76,7 +81,7 @@ class Control:
                 server.inherit()
                 server.configured()  # a wrong configuration is found while the old daemons still run
         if command not in ("stop", "shutdown", "status") and any(server.config is None for server in self._servers):
-            print(f"No {config.FILE_NAME} found: using built-in defaults, everything below {self._place.data}")
+            _say(f"No {config.FILE_NAME} found: using built-in defaults, everything below {self._place.data}")
         if command == "start":
             return self._start(self._servers)
         if command == "restart":
@@ -109,7 +114,7 @@ class Control:
                 try:
                     if (launch := self._launch(server)) is not None:
                         launched.append((server, launch))
-                except (LaunchError, PidFileError, config.ConfigError) as error:
+                except (LaunchError, PidFileError, ServerError, config.ConfigError) as error:
                     failed = _complain(f"{server.name} did not start: {error}")
             while launched:
                 server, launch = launched[0]
@@ -123,12 +128,17 @@ class Control:
 
     def _launch(self, server: Server) -> Launch | None:
         if (running := server.find()) is not None:
-            print(f"{server.name} appears to already be running: {running.path}")
-            running.close()
+            with running:
+                if (other := server.find_other_configuration(running)) is not None:
+                    raise ServerError(
+                        f"it is running with {other} (pid {running.pid}); to run it with "
+                        f"{server.config or 'built-in defaults'}, use restart, or stop it first"
+                    )
+            _say(f"{server.name} appears to already be running: {running.path}")
             return None
         server.prepare()
         self._sweep(server)
-        print(f"Starting {server.name} with {server.config or 'built-in defaults'}", flush=True)
+        _say(f"Starting {server.name} with {server.config or 'built-in defaults'}")
         return server.launch()
 
     def _stop(self, server: Server) -> int:
@@ -137,7 +147,7 @@ class Control:
         if running is None:
             self._report_none(server)
             return 0
-        print(f"Stopping {server.name}  pid: {running.pid}  signal: 15", flush=True)
+        _say(f"Stopping {server.name}  pid: {running.pid}  signal: 15")
         problem = server.stop(running)
         return _complain(problem) if problem is not None else 0
 
@@ -146,12 +156,12 @@ class Control:
         if running is None:
             self._report_none(server)
             return self._start([server])
-        print(f"Reloading {server.name}  pid: {running.pid}  signal: 12", flush=True)
+        _say(f"Reloading {server.name}  pid: {running.pid}  signal: 12")
         successor = server.hand_over(running)
         if successor is None:
             goes_on = f"{server.name} (pid {running.pid}) goes on: its successor did not start"
             return _complain(f"{goes_on}. Log: {server.log()}")
-        print(f"{server.name} (pid {successor}) answers, {running.pid} finishes what it has")
+        _say(f"{server.name} (pid {successor}) answers, {running.pid} finishes what it has")
         return 0
 
     def _retire(self, server: Server) -> int:
@@ -159,27 +169,27 @@ class Control:
         if running is None:
             self._report_none(server)
             return 0
-        print(f"Stopping {server.name}  pid: {running.pid}  signal: 1", flush=True)
+        _say(f"Stopping {server.name}  pid: {running.pid}  signal: 1")
         if server.retire(running):
-            print(f"{server.name} (pid {running.pid}) finishes its running requests in the background")
+            _say(f"{server.name} (pid {running.pid}) finishes its running requests in the background")
         return 0
 
     def _status(self, server: Server) -> int:
         running = server.find()
         if running is None:
-            print(f"{server.name} is not running")
+            _say(f"{server.name} is not running")
             return NOT_RUNNING
-        print(f"{server.name} is running: pid {running.pid}, {server.url(running)}")
+        _say(f"{server.name} is running: pid {running.pid}, {server.url(running)}")
         running.close()
         return 0
 
     def _report_none(self, server: Server) -> None:
         self._sweep(server)
-        print(f"No {server.name} running")
+        _say(f"No {server.name} running")
 
     def _sweep(self, server: Server) -> None:
         for path in server.remove_stale():
-            print(f"Removing stale pid file {path}")
+            _say(f"Removing stale pid file {path}")
 
 
 def _find_config(options: argparse.Namespace) -> Path | None:
@@ -192,8 +202,16 @@ def _find_config(options: argparse.Namespace) -> Path | None:
         raise
 
 
+def _say(message: str) -> None:
+    """Print a line. One that cannot be written keeps no daemon from being started or stopped; the error is reported,
+    with the exit status, at the end of the program, which flushes what is left."""
+    with suppress(OutputError):
+        print(message, flush=True)
+
+
 def _complain(message: str) -> int:
-    sys.stdout.flush()
+    with suppress(OutputError):
+        sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)
     return 1
 
@@ -215,14 +233,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--config-file", metavar="PATH", help="the same as CONFPATH")
-    parser.add_argument("--pid-file", metavar="PATH", help="where the daemon's number stands; for one server only")
+    parser.add_argument(
+        "--pid-file", type=absolute_path, metavar="PATH", help="where the daemon's number stands; for one server only"
+    )
     parser.add_argument(
         "--pid-dir",
+        type=absolute_path,
         metavar="DIR",
         help=f"directory of the pid files (default: {ROOT_PID_DIR} for root, otherwise ~/.local/share/glance/run)",
     )
     parser.add_argument(
         "--log-dir",
+        type=absolute_path,
         metavar="DIR",
         help=f"directory of <server>.log, which takes what a daemon prints (default: log_dir of the configuration, "
         f"{ROOT_LOG_DIR} for root, otherwise ~/.local/share/glance/log)",

@@ -2,13 +2,14 @@
 """Bringing a daemon up in the background, until it answers or has said why it does not."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from glance.cli.process import PidFile, Readiness, plain, write_pid
+from glance.cli.process import PidFile, Readiness, describe, write_pid
 
 START_SECONDS = 15.0  # that a daemon may take until it answers
 KILL_SECONDS = 2.0  # that one which failed to has between SIGTERM and SIGKILL
@@ -34,6 +35,7 @@ class Launch:
         self._folder = folder
         self._claim = pid_file.claim()
         try:
+            pid_file.record_command(self._claim, command)
             self._readiness = Readiness()
             try:
                 self._child = self._spawn(command)
@@ -43,7 +45,7 @@ class Launch:
         except BaseException as error:
             self._release(keep=False)
             if isinstance(error, OSError):
-                raise LaunchError(f"{error.filename}: {plain(error)}") from error
+                raise LaunchError(describe(error)) from error
             raise
         self._deadline = time.monotonic() + START_SECONDS
         write_pid(self._claim, self._child.pid)
@@ -82,6 +84,7 @@ class Launch:
                 stdout=descriptor,
                 stderr=descriptor,
                 start_new_session=True,
+                preexec_fn=_reset_signals,
                 pass_fds=(self._claim,),
                 env=os.environ | {"NOTIFY_SOCKET": self._readiness.address, PID_DESCRIPTOR: str(self._claim)},
             )
@@ -101,3 +104,9 @@ class Launch:
             lines = log.read().decode("utf-8", "replace").split("\n")
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
+
+
+def _reset_signals() -> None:
+    """Let the daemon be told to shut down by SIGHUP, also if glance-control itself ignores it, as under `nohup`."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)

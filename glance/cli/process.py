@@ -4,20 +4,26 @@
 A pid file is open and locked (flock) in the daemon and its workers for as long as one of them lives. So a file
 that can be locked is left over, whatever number stands in it, and nobody is signalled on its account; a file
 that cannot be locked belongs to a living daemon.
+
+Beside the pid file, in a file of the same name with the suffix `.command`, is the command line of the daemon: the
+list of processes shows a title instead.
 """
 
 import errno
 import fcntl
+import json
 import os
 import re
+import secrets
 import select
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -25,8 +31,10 @@ from typing import Self
 TICK = 0.05  # seconds between two looks at something that changes
 SETTLE = 2.0  # seconds that a locked pid file may take to name its process: it is just being started
 PROBE = 0.5  # seconds for which somebody else's look at a file may keep us from locking it
+_CREDENTIALS = struct.Struct("3i")  # of the sender of a message: pid, uid, gid
 _CONTENT = re.compile(rb"\s*(\d{1,10})?\s*")
 _LONGEST = 32  # bytes of a pid file
+_LONGEST_COMMAND = 256 * 1024  # bytes of the file beside it
 
 
 class Refusal(Exception):
@@ -57,19 +65,27 @@ class Running:
     def forget(self) -> None:
         """Remove its pid file, if that is still the one at this path."""
         if _same(self.path, self._descriptor):
-            self.path.unlink(missing_ok=True)
+            _remove(self.path)
 
     def changed(self) -> int:
         """When its pid file was last written, in nanoseconds: a handover ends with that."""
         return os.fstat(self._descriptor).st_mtime_ns
 
     def command(self) -> list[str]:
-        """The words of its command line; none where the system does not tell."""
+        """Return the words of its command line, or an empty list if they are not known."""
+        return _read_command(self.path, self._descriptor) or self._command_of_old()
+
+    def record_command(self, words: Sequence[str]) -> None:
+        """Write its command line beside its pid file. Raises OSError."""
+        _write_command(self.path, self._descriptor, words)
+
+    def _command_of_old(self) -> list[str]:
+        """Return the command line of a daemon that an older version has started: it has no title yet."""
         try:
-            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
+            words = [os.fsdecode(word) for word in Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")]
         except OSError:
             return []
-        return [os.fsdecode(word) for word in words[:-1]]
+        return words[:-1] if "-m" in words else []
 
     def directory(self) -> Path | None:
         """Its current directory; None where the system does not tell."""
@@ -118,7 +134,7 @@ class PidFile:
             self._number(descriptor)  # refuses what is no pid file: a mistyped path must not cost a file
             if not wait_until(lambda: _lock(descriptor), PROBE) or not _same(self.path, descriptor):
                 return False
-            self.path.unlink(missing_ok=True)
+            _remove(self.path)
             return True
         finally:
             os.close(descriptor)
@@ -137,10 +153,14 @@ class PidFile:
             raise PidFileError(f"{self.path} has just been taken by somebody else")
         return descriptor
 
+    def record_command(self, descriptor: int, words: Sequence[str]) -> None:
+        """Write the command line of the daemon that is to have the claimed file. Raises OSError."""
+        _write_command(self.path, descriptor, words)
+
     def abandon(self, descriptor: int) -> None:
-        """Remove what claim() made, after a start that failed."""
+        """Remove what claim() and record_command() made, after a start that failed."""
         if _same(self.path, descriptor):
-            self.path.unlink(missing_ok=True)
+            _remove(self.path)
 
     def _holder(self, descriptor: int) -> int | None:
         """The number of the daemon that has the file locked; None when nobody has."""
@@ -183,6 +203,38 @@ def write_pid(descriptor: int, pid: int) -> None:
     os.pwrite(descriptor, (b"%d" % pid).ljust(os.fstat(descriptor).st_size - 1) + b"\n", 0)
 
 
+def _command_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.command")
+
+
+def _write_command(path: Path, descriptor: int, words: Sequence[str]) -> None:
+    """The inode of the pid file tells whose command line it is; a later daemon has another file."""
+    made = _command_file(path).with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        made.write_text(json.dumps({"inode": os.fstat(descriptor).st_ino, "command": list(words)}) + "\n")
+        made.replace(_command_file(path))
+    except OSError:
+        made.unlink(missing_ok=True)
+        raise
+
+
+def _read_command(path: Path, descriptor: int) -> list[str] | None:
+    try:
+        with os.fdopen(os.open(_command_file(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            found = json.loads(file.read(_LONGEST_COMMAND))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict) or found.get("inode") != os.fstat(descriptor).st_ino:
+        return None
+    words = found.get("command")
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
+
+
+def _remove(path: Path) -> None:
+    _command_file(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
 def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     """Look until something is true, or that many seconds are over; whether it came true."""
     deadline = time.monotonic() + seconds
@@ -197,6 +249,11 @@ def plain(error: OSError) -> str:
     """An operating system's error as it stands in the middle of a sentence."""
     text = error.strerror or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
+
+
+def describe(error: OSError) -> str:
+    """An operating system's error with the file that it is about, if that is known."""
+    return f"{error.filename}: {plain(error)}" if error.filename else plain(error)
 
 
 def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
@@ -240,20 +297,33 @@ class Readiness:
     """Where a child says that it is ready, or why it cannot be: systemd's sd_notify protocol."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="glance-")  # private: nobody else can send
-        self.address = str(Path(self._folder, "notify"))
+        self.status: str | None = None  # the last words of the child
+        self._folder: Path | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.status: str | None = None  # the child's last words
         try:
-            self._socket.bind(self.address)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self.address = self._bind()
         except OSError:
             self.close()
             raise
 
+    def _bind(self) -> str:
+        """Bind the socket in a private directory, or to an abstract name where that is not possible: the path of a
+        socket has at most 107 bytes, and TMPDIR may be longer."""
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="glance-"))
+            address = str(self._folder / "notify")
+            self._socket.bind(address)
+        except OSError:
+            address = f"@glance-{secrets.token_hex(16)}"
+            self._socket.bind("\0" + address[1:])
+        return address
+
     def close(self) -> None:
         self._socket.close()
-        Path(self.address).unlink(missing_ok=True)
-        Path(self._folder).rmdir()
+        if self._folder is not None:
+            Path(self._folder, "notify").unlink(missing_ok=True)
+            self._folder.rmdir()
 
     def wait(self, child: subprocess.Popen[bytes], deadline: float) -> str | None:
         """Wait for the child's word until a moment of time.monotonic(). None: it is ready; or what went wrong."""
@@ -270,14 +340,25 @@ class Readiness:
     def _ready(self) -> bool:
         while True:
             try:
-                message = self._socket.recv(4096).decode("utf-8", "replace")
+                data, ancillary, *_ = self._socket.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
             except BlockingIOError:
                 return False
-            for line in message.splitlines():
+            if not _is_from_own_user(ancillary):
+                continue
+            for line in data.decode("utf-8", "replace").splitlines():
                 if line == "READY=1":
                     return True
                 if line.startswith("STATUS="):
                     self.status = line.removeprefix("STATUS=")
+
+
+def _is_from_own_user(ancillary: Iterable[tuple[int, int, bytes]]) -> bool:
+    """Return True if a message was sent by a process of this user: anybody can send to an abstract name."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            _, user, _ = _CREDENTIALS.unpack(data)
+            return bool(user == os.geteuid())
+    return False
 
 
 def _end_of(status: int) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from glance import config
 from glance.cli.launch import Launch, LaunchError
 from glance.cli.process import PidFile, Running, plain, wait_until
+from glance.core.paths import escape_path, expand_path, find_home
 from glance.serve.succession import PATIENCE
 
 ROOT_PID_DIR = Path("/var/run/glance")
@@ -23,7 +24,10 @@ ROOT_LOG_DIR = Path("/var/log/glance")
 CLEAN_UP_SECONDS = 8.0  # that a daemon may take beyond its grace time
 CLOSE_SECONDS = 5.0  # that one may take after SIGHUP until its port is free
 
+PATH_OPTIONS = ("--log-dir", "--config-file", "--data-dir")  # of the command line of a daemon
+
 Settings = config.ApiConfig | config.RegistryConfig
+DEFAULTS: dict[str, Settings] = {"glance-api": config.ApiConfig(), "glance-registry": config.RegistryConfig()}
 
 
 class ServerError(Exception):
@@ -31,14 +35,14 @@ class ServerError(Exception):
 
 
 def user_folder() -> Path:
-    """Where this user's programs keep their data (XDG base directories). Raises ServerError."""
+    """Where this user's programs keep their data (XDG base directories). Raises ConfigError."""
     base = os.environ.get("XDG_DATA_HOME", "")
     if base.startswith("/"):
         return Path(base, "glance")
-    try:
-        return Path.home() / ".local/share/glance"
-    except RuntimeError:
-        raise ServerError("this user has no home directory: set HOME or XDG_DATA_HOME") from None
+    home = find_home()
+    if home is None:
+        raise config.ConfigError("this user has no home directory: set HOME or XDG_DATA_HOME, or name every path")
+    return Path(home, ".local/share/glance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +50,24 @@ class Place:
     """What one call of glance-control was told and has found; shared by its servers."""
 
     config: Path | None  # None: built-in defaults, with everything below `data`
-    data: Path
+    data_dir: Path | None = None  # None: the one of this user, which is looked up only if it is needed
     named: bool = False  # the user gave the configuration file, it was not just found
     pid_file: str | None = None
     pid_dir: str | None = None
     log_dir: str | None = None
     verbose: bool = False
     debug: bool = False
+
+    @property
+    def data(self) -> Path:
+        """Raises ConfigError if there is no home directory for it."""
+        return self.data_dir or user_folder()
+
+    def settings(self, name: str) -> Settings:
+        """Return the settings of that daemon. Raises ConfigError."""
+        settings = config.load(name, self.config, None if self.config else self.data).settings
+        assert isinstance(settings, Settings)
+        return settings
 
 
 class Server:
@@ -75,7 +90,7 @@ class Server:
 
     def configured(self) -> Settings:
         """The settings that a start would use. Raises ConfigError."""
-        return _settings(self.name, self._place.config, self._place.data)
+        return self._place.settings(self.name)
 
     def inherit(self) -> None:
         """Have a start repeat how the running one was started, unless the user named another configuration.
@@ -90,6 +105,13 @@ class Server:
             if origin is not None and not (self._place.named and self._place.config != origin.config):
                 self._place = origin
                 self._folder = running.directory()
+
+    def find_other_configuration(self, running: Running) -> str | None:
+        """Return what the running one was started with, or None if a start would use the same, or it is not known."""
+        origin = self._origin(running)
+        if origin is None or _same_file(origin.config, self._place.config):
+            return None
+        return str(origin.config or f"built-in defaults and the data in {origin.data}")
 
     def find(self) -> Running | None:
         """The running one, to be closed; None: there is none. Raises PidFileError."""
@@ -156,7 +178,11 @@ class Server:
             if successor is None:
                 raise ServerError(f"{self.name} (pid {running.pid}) has ended")
             with successor:
-                return successor.pid if successor.pid != running.pid else None
+                if successor.pid == running.pid:
+                    return None
+                with suppress(OSError):  # an older version has not recorded it
+                    successor.record_command(words or self._command())
+                return successor.pid
 
     def url(self, running: Running) -> str:
         """Where it answers."""
@@ -171,9 +197,9 @@ class Server:
         words = [sys.executable, "-P", "-m", f"glance.cli.{self.name.removeprefix('glance-')}"]
         words += ["--verbose"] if place.verbose else []
         words += ["--debug"] if place.debug else []
-        words += ["--log-dir", str(_absolute(place.log_dir))] if place.log_dir else []
-        words += ["--config-file", str(place.config)] if place.config else ["--data-dir", str(place.data)]
-        return words
+        words += ["--log-dir", escape_path(place.log_dir)] if place.log_dir else []
+        option, path = ("--config-file", place.config) if place.config else ("--data-dir", place.data)
+        return [*words, option, escape_path(str(path))]
 
     def _signal(self, running: Running, number: signal.Signals) -> None:
         try:
@@ -185,7 +211,7 @@ class Server:
     def _origin(self, running: Running) -> Place | None:
         """What it was started with; None where the system does not tell."""
         words = running.command()
-        given = dict(pairwise(words))
+        given = {option: expand_path(word) for option, word in pairwise(words) if option in PATH_OPTIONS}
         place = replace(
             self._place,
             log_dir=self._place.log_dir or given.get("--log-dir"),
@@ -195,7 +221,7 @@ class Server:
         if "--config-file" in given:
             return replace(place, config=Path(given["--config-file"]))
         if "--data-dir" in given:
-            return replace(place, config=None, data=Path(given["--data-dir"]))
+            return replace(place, config=None, data_dir=Path(given["--data-dir"]))
         return None
 
     def _settings_of(self, running: Running) -> Settings:
@@ -203,35 +229,43 @@ class Server:
         for place in (self._origin(running), self._place):
             if place is not None:
                 with suppress(config.ConfigError):  # edited since, and wrongly: no reason not to stop it
-                    return _settings(self.name, place.config, place.data)
-        return _settings(self.name, None, self._place.data)
+                    return place.settings(self.name)
+        return DEFAULTS[self.name]
 
     def _pid_paths(self) -> Iterator[Path]:
         if self._place.pid_file:
-            yield _absolute(self._place.pid_file)
+            yield Path(self._place.pid_file)
             return
-        folders = [self._place.data / "run"]
         if self._place.pid_dir:
-            folders = [_absolute(self._place.pid_dir)]
+            folders = [Path(self._place.pid_dir)]
         elif os.geteuid() == 0:
-            folders.insert(0 if self._place.config else 1, ROOT_PID_DIR)
+            folders = [ROOT_PID_DIR]
+            with suppress(config.ConfigError):  # there is no home directory, and so no daemon of ours in it
+                folders.insert(1 if self._place.config else 0, self._place.data / "run")
+        else:
+            folders = [self._place.data / "run"]
         yield from (folder / f"{self.name}.pid" for folder in folders)
 
     def _log_dir(self, settings: Settings) -> Path:
         given = self._place.log_dir or settings.log_dir
         if given:
-            return _absolute(given)
+            return _make_absolute(given)
         return ROOT_LOG_DIR if self._place.config and os.geteuid() == 0 else self._place.data / "log"
 
 
-def _settings(name: str, path: Path | None, data: Path) -> Settings:
-    settings = config.load(name, path, data).settings
-    assert isinstance(settings, Settings)
-    return settings
+def _make_absolute(path: str) -> Path:
+    """A relative log_dir of the configuration is one below the current directory."""
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise ServerError(f"log_dir {path} is relative, and the current directory no longer exists") from None
 
 
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
+def _same_file(one: Path | None, other: Path | None) -> bool:
+    """Two names of one file are the same; so are built-in defaults (None) twice."""
+    return one == other or (
+        one is not None and other is not None and os.path.realpath(one) == os.path.realpath(other)
+    )
 
 
 def _make_folder(path: Path, mode: int, meaning: str, remedy: str) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """glance-control with real daemons: it says what is so, ends only what is its own, and loses no transfer."""
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.daemons import CODE, Installation, answer_of, slow_upload
+from tests.functional.live import wait_until
 
 pytestmark = pytest.mark.functional
 
@@ -343,6 +345,126 @@ def test_secrets_that_everybody_can_read(installation: Installation, lines: str,
     installation.config.chmod(mode)
     installation.start()
     assert installation.logs().count("every user of this machine can read it: chmod o-r") == 2 * warns
+
+
+def test_another_configuration_is_not_started_beside_the_running_one(installation: Installation) -> None:
+    assert installation.control("registry", "start").returncode == 0
+    pid = installation.pid("glance-registry")
+    other = installation.folder / "other.conf"
+    other.write_text(installation.config.read_text())
+    for words in (("start", str(other)), ("start", "--config-file", "other.conf")):
+        done = installation.control("registry", *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"glance-registry did not start: it is running with {installation.config} (pid {pid}); "
+            f"to run it with {other}, use restart, or stop it first\n"
+        )
+    (installation.folder / "same.conf").symlink_to(installation.config)
+    for words in ((), ("same.conf",), ("./glance.conf",), ("~/glance.conf",)):
+        done = installation.control("registry", "start", *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("glance-registry appears to already be running")
+    assert installation.control("registry", "restart", "other.conf").returncode == 0
+    done = installation.control("registry", "start")
+    assert (done.returncode, f"it is running with {other} " in done.stderr) == (1, True)
+    installation.config.unlink()  # without any configuration, built-in defaults would be another one, too
+    done = installation.control("registry", "start")
+    assert (done.returncode, "to run it with built-in defaults" in done.stderr) == (1, True)
+
+
+def test_processes_have_titles(installation: Installation) -> None:
+    installation.configure(registry="workers = 2")
+    installation.start()
+    api, registry = installation.pid("glance-api"), installation.pid("glance-registry")
+    titles = {title_of(pid): pid for pid in (api, registry, *children_of(registry))}
+    assert list(titles) == [
+        "glance-api: master",
+        "glance-registry: master",
+        "glance-registry: worker 1",
+        "glance-registry: worker 2",
+    ]
+    for name, pids in (("glance-api", {api}), ("glance-registry", set(titles.values()) - {api})):
+        for arguments in (["-x", name], [name], ["-f", f"^{name}: "]):
+            found = subprocess.run(["pgrep", *arguments], capture_output=True, text=True, check=True).stdout
+            assert pids <= {int(word) for word in found.split()}
+    with slow_upload(installation) as upload:
+        assert installation.control("api", "reload").returncode == 0
+        assert title_of(api) == "glance-api: master (finishing)"
+        assert title_of(installation.pid("glance-api")) == "glance-api: master"
+        upload.sendall(b"x" * 500)
+        assert answer_of(upload).startswith(b"HTTP/1.1 200 ")
+    os.kill(titles["glance-registry: worker 1"], signal.SIGKILL)
+    wait_until(lambda: sorted(map(title_of, children_of(registry))) == list(titles)[2:], "worker 1 is replaced", 10)
+
+
+def title_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+
+
+def test_a_daemon_of_an_older_version_is_known_by_its_command_line(installation: Installation) -> None:
+    """It has no title, and nothing beside its pid file; its successor of this version has both."""
+    installation.environ["PYTHONPATH"] = os.pathsep.join((str(installation.folder / "old"), str(CODE)))
+    (installation.folder / "old").mkdir()
+    (installation.folder / "old/setproctitle.py").write_text(
+        "def setproctitle(title): pass\ndef setthreadtitle(title): pass\n"
+    )
+    assert installation.control("registry", "start", "--debug").returncode == 0
+    beside = installation.folder / "run/glance-registry.pid.command"
+    beside.unlink()
+    (installation.folder / "old/setproctitle.py").unlink()
+    done = installation.control("registry", "reload")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--debug" in json.loads(beside.read_text())["command"]
+    done = installation.control("registry", "restart")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (installation.folder / "log/glance-registry.log").read_text().count("Configuration in use:") == 3
+
+
+@pytest.mark.parametrize(
+    "option", ["--pid-dir=~/run", "--pid-dir=$HOME/run", "--log-dir=~/log", "--log-dir=${HOME}/log"]
+)
+def test_paths_of_options_are_expanded(installation: Installation, option: str) -> None:
+    own = [*installation.own_folders[2:], option] if "pid" in option else [*installation.own_folders[:2], option]
+    for command in ("start", "restart", "stop"):
+        done = installation.run("glance-control", "registry", command, *own)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (installation.folder / "log/glance-registry.log").is_file()
+    assert (installation.folder / "run").is_dir()
+    done = installation.run(
+        "glance-control", "registry", "start", *own, option.replace("HOME", "NOSUCH").replace("~", "~nosuchuser")
+    )
+    assert (done.returncode, "cannot expand" in done.stderr) == (1, True)
+    assert not [path for path in installation.folder.iterdir() if path.name.startswith(("~", "$"))]
+
+
+def test_directories_with_odd_names(installation: Installation) -> None:
+    """What the shell has expanded is not expanded again on its way to the daemon and back."""
+    odd = installation.folder / "a $HOME #1"
+    odd.mkdir()
+    (odd / "glance.conf").write_text(installation.config.read_text())
+    words = [
+        installation.own_folders[0],
+        installation.own_folders[1],
+        "--log-dir",
+        str(odd / "log").replace("$", "$$"),
+    ]
+    conf = str(odd / "glance.conf").replace("$", "$$")
+    for command in ("start", "reload", "restart", "stop"):
+        done = installation.run(
+            "glance-control", *words, "registry", command, *([conf] if command == "start" else [])
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (odd / "log/glance-registry.log").read_text().count(" answers at ") == 3
+
+
+def test_a_long_directory_for_temporary_files(installation: Installation) -> None:
+    folder = installation.folder / ("x" * 120)
+    folder.mkdir()
+    installation.environ["TMPDIR"] = str(folder)
+    for command in ("start", "reload", "restart", "stop"):
+        done = installation.control("registry", command)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert list(folder.iterdir()) == []
 
 
 def test_no_configuration_is_said_in_the_foreground(installation: Installation) -> None:

@@ -26,3 +26,9 @@ def unprivileged() -> list[str]:
         return []
     group = pwd.getpwnam(USER).pw_gid
     return [setpriv, "--reuid", USER, "--regid", str(group), "--clear-groups", setpriv, "--pdeathsig", "KILL"]
+
+
+def without_privileges() -> list[str]:
+    """Return what to put before a command so that file modes bind it, also if we are root, and so that it runs as a user
+    whom the system does not know."""
+    return ["unshare", "--user", "--map-user=54321", "--map-group=54321"]

@@ -4,6 +4,7 @@
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -58,7 +59,6 @@ def test_a_daemon_is_found_as_long_as_it_lives(pid_file: PidFile, spawn: Spawn) 
     assert pid_file.path.read_bytes() == b"%d\n" % child.pid
     with pid_file.find() as running:
         assert running.pid == child.pid
-        assert wait_until(lambda: running.command() == ["cat"], 5)  # shown a moment after it was started
         assert not running.wait(0.1)
         running.signal(signal.SIGTERM)
         assert running.wait(5)
@@ -158,6 +158,73 @@ def test_looking_does_not_take_the_lock_from_a_starter(pid_file: PidFile) -> Non
     assert pid_file.find() is None
 
 
+def test_the_command_line_is_kept_beside_the_pid_file(pid_file: PidFile, spawn: Spawn) -> None:
+    words = ["python3", "-m", "x", "a b", "caf\udce9", "ü"]
+    claim = pid_file.claim()
+    pid_file.record_command(claim, words)
+    child = spawn(claim)
+    write_pid(claim, child.pid)
+    os.close(claim)
+    with pid_file.find() as running:
+        assert running.command() == words
+        assert sorted(path.name for path in pid_file.path.parent.iterdir()) == [
+            "glance-api.pid",
+            "glance-api.pid.command",
+        ]
+        running.forget()
+    assert list(pid_file.path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        '{"inode": 1, "command": ["a"]}',
+        '{"inode": INODE, "command": "a"}',
+        '{"inode": INODE, "command": [1]}',
+    ],
+)
+def test_a_command_line_that_is_not_known(pid_file: PidFile, spawn: Spawn, content: str | None) -> None:
+    """As after an upgrade, or in a file that was left by another daemon."""
+    hold(pid_file, spawn)
+    if content is not None:
+        beside = pid_file.path.with_name("glance-api.pid.command")
+        beside.write_text(content.replace("INODE", str(pid_file.path.stat().st_ino)))
+    with pid_file.find() as running:
+        assert running.command() == []
+        running.record_command(["a", "b"])
+        assert running.command() == ["a", "b"]
+
+
+def test_the_command_line_of_a_daemon_that_has_no_title_yet(pid_file: PidFile) -> None:
+    """As older versions have left it."""
+    claim = pid_file.claim()
+    words = [sys.executable, "-m", "this"]
+    child = subprocess.Popen(
+        [*words[:1], "-i", *words[1:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[claim],
+    )
+    write_pid(claim, child.pid)
+    os.close(claim)
+    with pid_file.find() as running:
+        assert wait_until(lambda: running.command() == [sys.executable, "-i", "-m", "this"], 5)
+    child.communicate()
+
+
+def test_what_is_stale_goes_with_its_command_line(pid_file: PidFile) -> None:
+    claim = pid_file.claim()
+    pid_file.record_command(claim, ["a"])
+    os.close(claim)
+    assert pid_file.remove_stale()
+    assert list(pid_file.path.parent.iterdir()) == []
+
+
 def child_that(code: str, readiness: Readiness) -> Child:
     environ = os.environ | {"NOTIFY_SOCKET": readiness.address, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen([sys.executable, "-c", f"from glance.cli.process import notify\n{code}"], env=environ)
@@ -184,6 +251,31 @@ def test_a_child_says_how_it_is(code: str, problem: str | None) -> None:
         child.wait()
         readiness.close()
     assert not Path(readiness.address).parent.exists()
+
+
+@pytest.mark.parametrize("folder", ["x" * 120, "nosuch"])
+def test_a_directory_for_the_socket_that_cannot_be_used(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its path is too long for a socket, or there is none at all: the socket has an abstract name then."""
+    if folder != "nosuch":
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(process.tempfile, "tempdir", str(tmp_path / folder))
+    readiness = Readiness()
+    try:
+        assert readiness.address.startswith("@glance-")
+        child = child_that("notify('READY=1')", readiness)
+        assert readiness.wait(child, time.monotonic() + 20) is None
+        child.wait()
+    finally:
+        readiness.close()
+    assert list(tmp_path.glob("*/*")) == []
+
+
+@pytest.mark.parametrize(("user", "heard"), [(os.geteuid(), True), (os.geteuid() + 1, False), (None, False)])
+def test_only_messages_of_the_own_user_are_heard(user: int | None, heard: bool) -> None:
+    credentials = (socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", 1, user or 0, 0))
+    assert process._is_from_own_user([credentials] if user is not None else []) is heard
 
 
 def test_notify_knows_abstract_names_and_silence(monkeypatch: pytest.MonkeyPatch) -> None:
