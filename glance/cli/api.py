@@ -6,6 +6,9 @@ import warnings
 
 
 def main() -> int:
+    from glance.cli.init import fork_from_init
+
+    fork_from_init("glance-api")  # early, because what is loaded stays in the memory of the parent
     # Eventlet announces its own retirement: news for us, not for the one who starts a daemon.
     warnings.filterwarnings("ignore", message=r"(?s).*Eventlet is deprecated")
     from glance.serve import green
@@ -17,4 +20,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from glance.cli.startup import run
+
+    sys.exit(run("glance.cli.api:main"))

@@ -5,8 +5,10 @@ import logging
 import os
 import time
 
+from glance.cli import init
 from glance.cli.launch import PID_DESCRIPTOR
 from glance.cli.process import notify, write_pid
+from glance.cli.title import set_title
 from glance.serve import succession
 from glance.serve.succession import SERVES, Legacy
 
@@ -15,10 +17,18 @@ class Lifecycle(succession.Lifecycle):
     """`legacy`: what a predecessor left, if there is one. It speaks for both until we serve."""
 
     def __init__(self, name: str, legacy: Legacy | None) -> None:
+        self._name = name
+        self._role = "master"
         self._log = logging.getLogger(name)
         self._legacy = legacy
-        number = os.environ.get(PID_DESCRIPTOR)
-        self.kept = (int(number),) if number else ()
+        self._pid_file = _get_descriptor(PID_DESCRIPTOR)
+        self._init = _get_descriptor(init.DESCRIPTOR)
+        self.kept = tuple(number for number in (self._pid_file, self._init) if number is not None)
+        set_title(name, self._role)
+
+    def worker_starts(self, number: int) -> None:
+        self._role = f"worker {number}"
+        set_title(self._name, self._role)
 
     def serves(self, url: str) -> None:
         if self._legacy is not None:
@@ -38,20 +48,31 @@ class Lifecycle(succession.Lifecycle):
 
     def handed_over(self, pid: int) -> None:
         self._log.info("process %d serves from now on", pid)
-        for descriptor in self.kept:
-            write_pid(descriptor, pid)
-        notify(f"MAINPID={pid}\nREADY=1")
+        if self._pid_file is not None:
+            write_pid(self._pid_file, pid)
+        if self._init is None:
+            notify(f"MAINPID={pid}\nREADY=1")
+        else:  # which remains the main process
+            init.announce(self._init, pid)
+            notify("READY=1")
 
     def goes_on(self, reason: str) -> None:
         self._log.error("the successor did not start, this process goes on: %s", reason)
-        for descriptor in self.kept:  # glance-control looks at the time of its last change
-            write_pid(descriptor, os.getpid())
+        if self._pid_file is not None:  # glance-control looks at the time of its last change
+            write_pid(self._pid_file, os.getpid())
         notify("READY=1")
 
     def leave(self) -> None:
+        set_title(self._name, f"{self._role} (finishing)")
         for descriptor in self.kept:  # and its lock: from here on that is the successor's
             os.close(descriptor)
         self.kept = ()
 
     def stops(self) -> None:
+        set_title(self._name, f"{self._role} (finishing)")
         notify("STOPPING=1")
+
+
+def _get_descriptor(variable: str) -> int | None:
+    number = os.environ.get(variable)
+    return int(number) if number else None

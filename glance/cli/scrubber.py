@@ -12,12 +12,14 @@ import threading
 
 from glance import config
 from glance.cli import logs, settings
-from glance.cli.process import Refusal, notify
+from glance.cli.process import Refusal, describe, notify
 from glance.cli.server import user_folder
+from glance.cli.title import set_title
 from glance.config import ApiConfig
 from glance.core.errors import GlanceError
 from glance.core.scrub import scrub
 from glance.core.transfer import Transfers
+from glance.serve.signals import find_handled
 from glance.server import registry_of, stores_of
 from glance.version import VERSION
 
@@ -27,8 +29,9 @@ LOG = logging.getLogger(NAME)
 
 def main() -> int:
     options = _parser().parse_args()
+    set_title(NAME, "daemon" if options.daemon else "once")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in set(find_handled()) - {signal.SIGUSR2}:
         signal.signal(number, lambda *_: stop.set())
     try:
         options.path = config.find_file(options.config_file)
@@ -38,6 +41,9 @@ def main() -> int:
         return _run(configuration, stop, daemon=options.daemon)
     except (config.ConfigError, Refusal, GlanceError) as error:
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        return 1
+    except OSError as error:
+        print(f"ERROR: {describe(error)}", file=sys.stderr, flush=True)
         return 1
 
 
@@ -83,7 +89,3 @@ def _run(configuration: ApiConfig, stop: threading.Event, *, daemon: bool) -> in
         stop.wait(configuration.wakeup_time)
     LOG.info("%s has ended", NAME)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

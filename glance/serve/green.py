@@ -21,6 +21,7 @@ from eventlet.greenio import GreenSocket
 
 from glance.serve.connection import Connection, Exchange, Service
 from glance.serve.rate import Rate
+from glance.serve.signals import find_handled
 from glance.serve.succession import Legacy, Lifecycle, Succession
 from glance.serve.threads import Threads
 from glance.serve.tls import Tls
@@ -39,7 +40,6 @@ LAST_WORDS = 5  # seconds that broken-off requests get to clean up
 TICK = 0.05  # seconds between two looks while draining, or while all connections are taken
 # Seconds that who has been accepted may take to ask, however many wait: his request is on its way.
 PATIENCE = 1
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +112,10 @@ def run(
     process that accepts them, with its native threads; `observe` after each exchange.
 
     SIGTERM, SIGINT: stop accepting, let running requests finish for `grace` seconds, then break them off.
-    SIGHUP: the same without the limit. SIGUSR2: start a successor, and when it serves, leave all new connections to
-    it and answer one last request on each of ours. With `workers`, that many processes are forked and replaced when
-    they die; they end when this one does, however it dies.
+    SIGHUP: the same without the limit. SIGHUP and SIGINT stay ignored if they are when this is called. SIGUSR2:
+    start a successor, and when it serves, leave all new connections to it and answer one last request on each of
+    ours. With `workers`, that many processes are forked and replaced when they die; they end when this one does,
+    however it dies.
     """
     lifecycle = lifecycle or Lifecycle()
     succession = Succession([sock, side.sock] if side else [sock], lifecycle)
@@ -270,9 +271,10 @@ class Server:
         """Signals wake the hub through a pipe: a handler alone would wait until something else does."""
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in SIGNALS:
+        handled = find_handled()
+        for number in handled:
             signal.signal(number, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
         while True:
             hubs.trampoline(reader, read=True)
             for caught in os.read(reader, 64):

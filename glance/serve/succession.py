@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from glance.serve.signals import find_handled
+
 ENVIRON = "GLANCE_SUCCESSION"  # descriptors: of the pipe, then of the sockets
 PATIENCE = 30.0  # seconds that a successor may take until it serves
 SERVES = "serves"
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 class Lifecycle:
@@ -25,6 +26,9 @@ class Lifecycle:
     beside the sockets. With workers, the process that watches them is told; leave() is told to each."""
 
     kept: tuple[int, ...] = ()
+
+    def worker_starts(self, number: int) -> None:
+        """This process is a worker; they are numbered from 1."""
 
     def begins_handover(self) -> None:
         """A successor is being started."""
@@ -155,7 +159,7 @@ class Succession:
             {**os.environ, ENVIRON: " ".join(map(str, (writer, *shared)))},
             file_actions=[(os.POSIX_SPAWN_DUP2, number, number) for number in numbers],  # which clears close-on-exec
             setsigmask=[],
-            setsigdef=SIGNALS,
+            setsigdef=find_handled(),  # and no others: a signal that is ignored stays so
         )
 
     def _hear(self) -> bool:

@@ -8,11 +8,11 @@ import socket
 import time
 from collections.abc import Callable
 
+from glance.serve.signals import find_handled
 from glance.serve.succession import Succession
 
 LOG = logging.getLogger("glance.serve")
 
-ALL_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 TICK = 0.05  # seconds between two looks at a successor
 RESPAWN_PAUSE = 1.0  # seconds before a worker that died young is replaced
 
@@ -32,14 +32,15 @@ class Supervisor:
         self._sock = sock
         self._serve = serve
         self._succession = succession
-        self._started: dict[int, float] = {}  # pid → monotonic time of its start
+        self._signals = (*find_handled(), signal.SIGCHLD)
+        self._started: dict[int, tuple[int, float]] = {}  # pid → number of the worker, monotonic time of its start
         self._alive_reader, self._alive_writer = os.pipe2(os.O_CLOEXEC)  # closed by the kernel when we die
 
     def run(self, count: int, on_ready: Callable[[], None]) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        for _ in range(count):
-            self._fork(writer)
+        for number in range(1, count + 1):
+            self._fork(number, writer)
         os.close(writer)
         for _ in range(count):
             if not os.read(reader, 1):
@@ -67,15 +68,15 @@ class Supervisor:
     def _next_signal(self) -> int | None:
         """None: there was none for a moment, and a successor is under way."""
         if not self._succession.under_way:
-            return signal.sigwait(ALL_SIGNALS)
-        found = signal.sigtimedwait(ALL_SIGNALS, TICK)
+            return signal.sigwait(self._signals)
+        found = signal.sigtimedwait(self._signals, TICK)
         return found.si_signo if found else None
 
-    def _fork(self, ready: int | None = None) -> None:
-        """Start a worker, which writes a byte to `ready` when it accepts connections."""
+    def _fork(self, number: int, ready: int | None = None) -> None:
+        """Start the worker of that number, which writes a byte to `ready` when it accepts connections."""
         pid = os.fork()
         if pid:
-            self._started[pid] = time.monotonic()
+            self._started[pid] = (number, time.monotonic())
             return
 
         def on_ready() -> None:
@@ -86,6 +87,7 @@ class Supervisor:
         status = 1
         try:
             os.close(self._alive_writer)
+            self._succession.lifecycle.worker_starts(number)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))  # the others when they can be answered
             self._serve(on_ready, self._alive_reader)
             status = 0
@@ -98,9 +100,10 @@ class Supervisor:
     def _replace_dead(self) -> None:
         for pid in self._reap():
             LOG.error("worker %d died and is replaced", pid)
-            if time.monotonic() - self._started.pop(pid) < RESPAWN_PAUSE:
+            number, started = self._started.pop(pid)
+            if time.monotonic() - started < RESPAWN_PAUSE:
                 signal.sigtimedwait([], RESPAWN_PAUSE)  # a sleep; time.sleep() is green here
-            self._fork()
+            self._fork(number)
 
     def _reap(self) -> list[int]:
         """The workers that have died, awaited."""
@@ -117,6 +120,6 @@ class Supervisor:
             if number != signal.SIGCHLD:
                 for pid in self._started:
                     os.kill(pid, number)
-            number = signal.sigwait(ALL_SIGNALS)
+            number = signal.sigwait(self._signals)
             for pid in self._reap():
                 del self._started[pid]

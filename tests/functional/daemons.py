@@ -124,6 +124,9 @@ class Installation:
         """To be closed."""
         return Client("127.0.0.1", self.api_port)
 
+    def port_of(self, server: str) -> int:
+        return self.api_port if server == "glance-api" else self.registry_port
+
     def pid_file(self, server: str) -> Path:
         return self.folder / "run" / f"{server}.pid"
 

@@ -158,9 +158,9 @@ def chunked(body: bytes, *lines: bytes, target: bytes = b"/echo") -> bytes:
     return post(b"Transfer-Encoding: chunked", *lines, target=target, body=body)
 
 
-def wait_until(happened: Callable[[], object], what: str) -> None:
+def wait_until(happened: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """For what has no event to wait for, such as the end of another's child."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"{what}: that does not happen"
         time.sleep(0.02)
