@@ -48,8 +48,7 @@ class Versions:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        is_root = path in ("", "/")
-        first, slash, rest = path.removeprefix("/").partition("/")
+        first, slash, rest = path.lstrip("/").partition("/")
         accepted = asked_version(environ.get("HTTP_ACCEPT", ""))
         if first in self._prefixes:
             if not slash and environ["REQUEST_METHOD"] in ("GET", "HEAD"):  # clients repeat others as a GET
@@ -65,9 +64,9 @@ class Versions:
             prefix = self._prefixes.get(accepted[2].lower()) if accepted[1].lower() == "images" else None
             if prefix is None:
                 return self._document(environ, 300)(environ, start_response)
-            if not is_root:
+            if first:
                 return self._pass(environ, start_response, prefix, "", path)
-        if is_root and wants_versions(environ.get("HTTP_ACCEPT", "")):
+        if not first and wants_versions(environ.get("HTTP_ACCEPT", "")):
             return self._document(environ, 300)(environ, start_response)
         return self._classic(environ, start_response)
 

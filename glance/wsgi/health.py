@@ -43,7 +43,7 @@ class Health:
         self._until = 0.0  # monotonic
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "").removesuffix("/")
+        path = environ.get("PATH_INFO", "").rstrip("/")
         if path not in (LIVE, READY) or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return self._app(environ, start_response)
         failed = self._failed() if path == READY else []

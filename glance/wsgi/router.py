@@ -71,10 +71,13 @@ def _path(environ: "WSGIEnvironment") -> str:
 
 
 def _split(path: str) -> tuple[list[str], bool]:
-    """Return the segments of a path, and whether a slash follows them."""
-    if path in ("", "/"):
+    """Return the segments of a path, and whether a slash follows them.
+
+    Slashes at the start count as one: clients join "http://host:9292/" and "/images"."""
+    path = path.lstrip("/")
+    if not path:
         return [], True
-    segments = path.removeprefix("/").split("/")
+    segments = path.split("/")
     return (segments[:-1], True) if segments[-1] == "" else (segments, False)
 
 

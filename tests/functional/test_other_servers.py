@@ -188,7 +188,7 @@ def test_a_body_that_is_cut_is_no_image(ask, port, tmp_path):
     assert all(image["status"] == "killed" for image in json.loads(ask("GET", "/images/detail")[2])["images"])
 
 
-@pytest.mark.parametrize("path", ["/images/1/", "/images/1%2F", "//images/1", "/images//1"])
+@pytest.mark.parametrize("path", ["/images/1/", "/images/1%2F", "/images//1"])
 def test_another_path_does_not_reach_an_image(ask, path):
     ask("POST", "/images", DATA, META)
     assert ask("DELETE", path)[0] == 404
