@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""glance-manage fsck: what core/fsck.py finds, in words; and what becomes of it, if the operator says so."""
+"""glance-manage fsck: report what core/fsck.py finds and, if requested, delete or repair it."""
 
 import argparse
+import textwrap
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,11 +13,16 @@ from glance.cli.findings import advice_of, words_of
 from glance.config import ConfigError
 from glance.core.errors import GlanceError
 from glance.core.findings import Broken
-from glance.core.fsck import Finding, Fsck, Stray
+from glance.core.fsck import Finding, Fsck, Moved, Stray
 from glance.server import NEEDED, registry_of, stores_of
 
 YOUNG = 3600  # seconds
 NAMES = ("file", *NEEDED)
+MOVED_ADVICE = (
+    "Neither the data nor the records of these images are changed. Set filesystem_store_datadir, s3_store_bucket or "
+    "swift_store_container to the recorded location again, or move the data back there. A copy that nobody needs has "
+    "to be deleted by hand."
+)
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +42,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="leave alone what belongs to no image and was written later (default: %(default)s)",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="change even a store where no image was found, or more than one image in ten misses its data; what has "
+        "moved is kept all the same",
+    )
     parser.epilog = (
         "Without --delete and --repair nothing is changed. The daemons may run; the registry must. Uploads that are "
         "running are not disturbed. Exit status: 0 all is well, 1 something was found, 2 something could not be "
@@ -52,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
             needs = f": it needs {NEEDED[name]}" if name in NEEDED else f": expected {' or '.join(stores.names)}"
             raise ConfigError(f"there is no store {name} here{needs}")
     names = tuple(dict.fromkeys(options.store)) or stores.names
-    fsck = Fsck(registry_of(configuration), stores, names, age=timedelta(seconds=options.older_than))
+    age = timedelta(seconds=options.older_than)
+    fsck = Fsck(registry_of(configuration), stores, names, age=age, force=options.force)
     report = _Report(fsck, delete=options.delete, repair=options.repair)
     for finding in fsck.run():
         report.tell(finding)
@@ -69,10 +82,11 @@ class _Report:
         self._repair = repair
         self._counts: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
+        self._refusals: set[str] = set()  # reasons that were printed in full
 
     @property
     def status(self) -> int:
-        if self._counts["broken"] or self._counts["stray"]:
+        if self._counts["broken"] or self._counts["moved"] or self._counts["stray"]:
             return 1
         return 2 if self._counts["unchecked"] else 0
 
@@ -82,6 +96,8 @@ class _Report:
                 self._tell_broken(finding)
             case Stray():
                 self._tell_stray(finding)
+            case Moved():
+                self._tell_moved(finding)
             case _:
                 self._counts["unchecked"] += 1
                 print(words_of(finding), flush=True)
@@ -98,6 +114,9 @@ class _Report:
             if count:
                 print(f"  {count} {words}")
         print(f"Images without all of their bytes: {counts['broken']}{_of(counts['killed'], 'now killed')}")
+        if counts["moved"]:
+            print(f"Images whose data is at another location than recorded: {counts['moved']}")
+            print(textwrap.fill(MOVED_ADVICE, 110, initial_indent="  ", subsequent_indent="  "))
         size = f", {amounts.size(self._bytes['stray'])}" if counts["stray"] else ""
         print(f"Objects without an image: {counts['stray']}{size}{_of(counts['deleted'], 'now deleted')}")
         if counts["stray"] and not self._delete:
@@ -119,11 +138,22 @@ class _Report:
         if self._delete:
             self._counts["deleted"] += self._do(lambda: self._fsck.remove(stray), "deleted")
 
+    def _tell_moved(self, moved: Moved) -> None:
+        self._counts["moved"] += 1
+        image, size = moved.image, amounts.size(moved.size)
+        if moved.copied:
+            problem = f"its data is at {moved.recorded}, and a copy ({size}) is at"
+        else:
+            problem = f"its data ({size}) has moved from {moved.recorded} to"
+        print(words_of(Broken(image, moved.found, problem)), flush=True)
+
     def _do(self, deed: Callable[[], None], done: str) -> bool:
         try:
             deed()
         except GlanceError as error:
-            print(f"    not {done}: {error}{advice_of(error)}", flush=True)
+            advice = "" if str(error) in self._refusals else advice_of(error)
+            self._refusals.add(str(error))
+            print(f"    not {done}: {error}{advice}", flush=True)
             return False
         print(f"    {done}", flush=True)
         return True

@@ -66,6 +66,13 @@ class BlobMissing(NotFound):
     reason = "blob-missing"
 
 
+class OutsideStore(BlobMissing):
+    """The location lies outside the directory or container that the store is configured with. This says nothing about
+    the data: it may still be there, and readable again with the earlier configuration."""
+
+    reason = "outside-store"
+
+
 class DeletedMeanwhile(NotFound):
     """The image was deleted while its bytes came."""
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from glance.core.context import Context
-from glance.core.errors import BlobMissing, GlanceError, NotActive, NotFound
+from glance.core.errors import BlobMissing, GlanceError, NotActive, NotFound, OutsideStore
 from glance.core.findings import Broken, Unchecked
 from glance.core.image import Image, Status
 from glance.core.inline import INLINE
 from glance.core.listing import every_record
 from glance.core.meter import Meter
-from glance.core.ports import ReadStore, Registry, Stores
+from glance.core.ports import Blob, ReadStore, Registry, Stores
 from glance.core.source import BlobSource
 from glance.core.values import shown
 
@@ -112,25 +112,25 @@ class Verification:
     def _read(self, image: Image) -> Outcome:
         location, read = image.locations[0], 0
         store = self._stores.holding(location)
+
+        def watch(count: int) -> None:
+            nonlocal read
+            read += count
+            self._watch(count)
+
         try:
             blob = store.open(location)
             try:
-                if blob.total is not None and blob.total != image.size:
-                    return Broken(image, location, f"it has {blob.total} bytes, recorded are {image.size}")
-                meter = Meter(BlobSource(blob, INLINE), algorithms=tuple(_recorded(image)))
-                while block := meter.read(BLOCK):
-                    read += len(block)
-                    self._watch(len(block))
+                difference = find_difference(image, blob, watch)
             finally:
                 blob.close()
+        except OutsideStore as error:
+            return Unchecked(f"image {image.number} ({image.id})", error)
         except BlobMissing as error:
             return Broken(image, location, str(error))
         except GlanceError as error:
             return self._broken_off(image, store, read) or Unchecked(f"image {image.number} ({image.id})", error)
-        for name, digest in meter.digests().items():
-            if digest != (recorded := _recorded(image)[name]):
-                return Broken(image, location, f"its bytes have changed: {name} is {digest}, recorded is {recorded}")
-        return None
+        return Broken(image, location, difference) if difference else None
 
     def _broken_off(self, image: Image, store: ReadStore, read: int) -> Broken | None:
         """Where a segment is missing or another one, Swift breaks off; asked for what follows, it says why."""
@@ -142,6 +142,21 @@ class Verification:
         except GlanceError:
             pass
         return None
+
+
+def find_difference(image: Image, blob: Blob, watch: Callable[[int], object] = lambda count: None) -> str | None:
+    """Read the data to its end, and return how it differs from the size and the checksums of the record, or None if
+    it does not. `watch` is called with the number of bytes of each block. Raises what reading raises."""
+    if blob.total is not None and image.size is not None and blob.total != image.size:
+        return f"it has {blob.total} bytes, recorded are {image.size}"
+    recorded = _recorded(image)
+    meter = Meter(BlobSource(blob, INLINE), algorithms=tuple(recorded))
+    while block := meter.read(BLOCK):
+        watch(len(block))
+    for name, digest in meter.digests().items():
+        if digest != recorded[name]:
+            return f"its bytes have changed: {name} is {digest}, recorded is {recorded[name]}"
+    return None
 
 
 def _recorded(image: Image) -> dict[str, str]:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, StoreFull
+from glance.core.errors import BlobMissing, Duplicate, GlanceError, OutsideStore, StoreDown, StoreFull
 from glance.core.inline import INLINE
 from glance.core.ports import Held, Source, Threads
 from glance.store.blob import FileBlob
@@ -117,6 +117,9 @@ class FilesystemStore:
     def delete(self, location: str, *, threads: Threads | None = None) -> None:
         try:
             name = self._path(location).name
+        except OutsideStore as error:  # the data may be there: it must not be taken for deleted
+            raise StoreDown(str(error), advice=error.advice) from error
+        try:
             with self._translated("delete"):
                 (threads or INLINE).call(self._remove, name)  # of a large file, this takes seconds
         except BlobMissing as gone:
@@ -128,7 +131,8 @@ class FilesystemStore:
         """The file of one of our own locations; anything else names no image, wherever it points."""
         path = Path(unquote(location.removeprefix("file://")))
         if path.parent != self._datadir or not _NAME.fullmatch(path.name):
-            raise BlobMissing("the location is outside of filesystem_store_datadir")
+            advice = f"{location} is not in {self._datadir}: look at filesystem_store_datadir"
+            raise OutsideStore("the location is outside of filesystem_store_datadir", advice=advice)
         return path
 
     def _files(self, name: str) -> list[Path]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from glance.core.errors import BlobMissing, Duplicate, StoreDown
+from glance.core.errors import BlobMissing, Duplicate, OutsideStore, StoreDown
 from glance.core.ports import Held, Source, Threads
 from glance.store import s3client
 from glance.store.blob import StreamBlob
@@ -157,8 +157,12 @@ class S3Store:
 
     def delete(self, location: str, *, threads: Threads | None = None) -> None:
         try:
+            place = _place(location)
+        except OutsideStore as error:  # the data may be there: it must not be taken for deleted
+            raise StoreDown(str(error)) from error
+        try:
             with self._translated("delete"):
-                client, place = self._connected(), _place(location)
+                client = self._connected()
                 s3client.abort_uploads(client, place)
                 client.delete_object(**place)
         except BlobMissing as gone:
@@ -333,7 +337,7 @@ def _place(location: str) -> dict[str, str]:
     """Bucket and key of one of our own locations; anything else, such as one with keys in it, names no image."""
     found = _LOCATION.fullmatch(location)
     if found is None:
-        raise BlobMissing("the location is none of the S3 store")
+        raise OutsideStore("the location does not name a bucket and an object of the S3 store")
     return {"Bucket": found[1], "Key": found[2]}
 
 

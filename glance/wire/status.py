@@ -22,6 +22,7 @@ _STATUS: dict[type[GlanceError], int] = {
     errors.NotFound: 404,
     errors.NotActive: 404,
     errors.BlobMissing: 404,
+    errors.OutsideStore: 404,
     errors.DeletedMeanwhile: 404,
     errors.Conflict: 409,
     errors.Duplicate: 409,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from glance.core.errors import BlobMissing, BrokenUpload, Duplicate, StoreDown, StoreFull
+from glance.core.errors import BlobMissing, BrokenUpload, Duplicate, OutsideStore, StoreDown, StoreFull
 from glance.core.ports import Store
 from glance.store.filesystem import BLOCK, FilesystemStore
 from tests.fakes.store import BytesSource, MemoryStore
@@ -411,7 +411,7 @@ def test_what_is_no_file_is_not_read_and_holds_nobody_up(files, datadir, canary,
 @pytest.mark.parametrize("location", [
     "file://{0}/canary", "file:{0}/canary", "{0}/canary", "FILE://{0}/canary", "http://{0}/canary", "file://localhost{0}/canary",
     "file://{0}/parent/images/../../canary", "file://{0}/parent/images/%2e%2e/%2e%2e/canary", "file://{0}/parent/images/./../../canary",
-    "file://{0}/parent/images/link/canary", "file://{0}/parent/images%2flink%2fcanary", "file://{0}/parent/images/link", "file://{0}/parent/images/..",
+    "file://{0}/parent/images/link/canary", "file://{0}/parent/images%2flink%2fcanary", "file://{0}/parent/images/..",
     "file://{0}/parent/images", "file://{0}/parent/images/1%00", "file://{0}/parent/images/%ff", "file://{0}/parent/images/1%2f..%2f..%2f..%2fcanary",
     "file://", "", "file:///", "file:///etc/passwd",
 ])  # fmt: skip
@@ -419,10 +419,11 @@ def test_a_location_outside_is_neither_read_nor_deleted(files, datadir, canary, 
     put(files)
     (datadir / "link").symlink_to(tmp_path)
     location = location.format(tmp_path)
-    with pytest.raises(BlobMissing) as caught:
+    with pytest.raises(OutsideStore) as caught:
         files.open(location)
     assert str(tmp_path) not in str(caught.value)
-    files.delete(location)
+    with pytest.raises(StoreDown):  # not "deleted": after a change of the configuration, the data may be there
+        files.delete(location)
     assert canary.read_text() == "alive"
     assert (datadir / "1").read_bytes() == DATA
 

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """glance-manage fsck with real daemons, on files, a real Swift, and the S3 that it speaks, too."""
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 import requests
 
 from glance.config import load
 from glance.core.context import Context
-from glance.core.image import Status
+from glance.core.image import Image, ImageChange, Status
 from glance.core.inline import INLINE
 from glance.core.ports import Store
 from glance.registry.client import HttpRegistry
 from glance.server import stores_of
 from glance.store import s3client
 from glance.store.parts import Part
+from tests.fakes.store import BytesSource
 from tests.functional.clouds import CLOUDS
 from tests.functional.daemons import Installation, slow_upload
 from tests.servers.swift import Swift
@@ -172,3 +175,73 @@ def test_without_the_registry_it_says_so(installation: Installation) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "ERROR: the registry does not answer\n")
     done = installation.run("glance-manage", "fsck", "tape")
     assert (done.returncode, done.stderr) == (2, "ERROR: there is no store tape here: expected file\n")
+
+
+# After a change of filesystem_store_datadir, s3_store_bucket or swift_store_container
+
+
+def test_a_store_that_has_moved_loses_neither_data_nor_records(clouds, store, add):
+    (name,) = store.schemes
+    images = [add(body) for body in (b"first", b"second", BYTES)]
+    moved = clouds.folder / "moved.conf"
+    text = clouds.config.read_text()
+    for old in (f"{clouds.folder}/images/", "fsck-s3", "fsck-swift"):
+        text = text.replace(f"= {old}", f"= {old.rstrip('/')}-new").replace(f"={old}", f"={old.rstrip('/')}-new")
+    moved.write_text(text)
+    new = stores_of(load("glance-api", moved).settings).named(name)
+    for image, body in zip(images, (b"first", b"second", BYTES), strict=True):
+        new.put(image["location"].rpartition("/")[2], BytesSource(body), size=len(body))
+    # One upload after the change, which shows that store and registry belong together; and a leftover.
+    registry = registry_of(clouds)
+    admin = Context(is_admin=True)
+    image = registry.add(admin, Image(size=3, checksum=hashlib.md5(b"new").hexdigest()))
+    location = new.put(str(image.number), BytesSource(b"new"), size=3)
+    registry.update(admin, image.id, ImageChange(status=Status.ACTIVE, locations=(location,)))
+    left = new.put("900009", BytesSource(b"left"), size=4)
+    for image in images:  # so that the recorded location misses it, whether the driver still reads that or not
+        store.delete(image["location"])
+
+    words = ("--config-file", str(moved), name, "--older-than", "0", "--delete", "--repair")
+    done = clouds.run("glance-manage", "fsck", *words)
+    assert (done.returncode, done.stderr) == (1, "")
+    for image in images:
+        assert f"has moved from {image['location']} to: {new.location_of(str(image['id']))}\n" in done.stdout
+        assert registry.get(admin, str(image["id"])).status is Status.ACTIVE
+    assert "Images whose data is at another location than recorded: 3\n" in done.stdout
+    assert f"{left}\n    not deleted: " in done.stdout
+    assert "--force allows the change" in done.stdout
+    assert "killed" not in done.stdout
+
+    done = clouds.run("glance-manage", "fsck", *words, "--force")
+    assert f"{left}\n    deleted\n" in done.stdout
+    assert {each.name for each in new.held() if each.whole} >= {str(image["id"]) for image in images}
+    for image in images:
+        assert registry.get(admin, str(image["id"])).status is Status.ACTIVE
+        registry.remove(admin, str(image["id"]))  # the other tests find a store that agrees with its records
+        registry.release(admin, str(image["id"]))
+    registry.remove(admin, location.rpartition("/")[2])
+    registry.release(admin, location.rpartition("/")[2])
+    registry.close()
+
+
+def test_data_of_a_directory_that_was_changed_is_not_taken_for_deleted(installation: Installation) -> None:
+    """Neither by a delete, which the recovery tries again, nor by glance-scrubber; verify calls nothing broken."""
+    installation.configure(api="transfer_lease = 2\ndelayed_delete = True")
+    installation.start()
+    url = f"http://127.0.0.1:{installation.api_port}/images"
+    for _ in range(2):
+        assert requests.post(url, b"data", headers=HEADERS, timeout=60).status_code == 200
+    text = installation.config.read_text()
+    installation.config.write_text(text.replace(f"{installation.folder}/images/", f"{installation.folder}/other/"))
+    assert installation.control("api", "restart").returncode == 0
+    (installation.folder / "other").mkdir(exist_ok=True)
+    assert requests.delete(f"{url}/1", timeout=60).status_code == 200
+    done = installation.run("glance-scrubber")
+    assert done.returncode == 1, done.stdout + done.stderr
+    verified = installation.run("glance-manage", "verify")
+    assert (verified.returncode, "Broken images: 0\n" in verified.stdout) == (2, True)
+    with closing(HttpRegistry("127.0.0.1", installation.registry_port)) as registry:
+        deleted = registry.get(Context(is_admin=True), "1", deleted=True)
+        assert (deleted.status, len(deleted.locations)) == (Status.PENDING_DELETE, 1)
+        assert registry.get(Context(is_admin=True), "2").status is Status.ACTIVE
+    assert {path.name for path in (installation.folder / "images").iterdir()} == {"1", "2"}

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What fsck finds, and above all what it leaves alone: everything changes while it looks."""
 
+import contextlib
+import functools
+import hashlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
 
 from glance.core.context import Context
-from glance.core.errors import RegistryDown, StoreDown
+from glance.core.errors import GlanceError, OutsideStore, RegistryDown, StoreDown, WrongState
 from glance.core.findings import Broken, Unchecked
-from glance.core.fsck import Finding, Fsck
+from glance.core.fsck import Finding, Fsck, Moved, Stray
 from glance.core.image import Image, ImageChange, Status, Visibility
 from glance.core.ports import Held
 from glance.store import StoreSet
 from tests.fakes.registry import MemoryRegistry
-from tests.fakes.store import BytesSource, MemoryStore
+from tests.fakes.store import BytesSource, MemoryBlob, MemoryStore
 
 CTX = Context(is_admin=True)
 UUID = "71c675ab-d94f-49cd-a114-e12490b328d9"
@@ -38,8 +41,8 @@ class Setup:
     def put(self, name: str, data: bytes = b"stray") -> None:
         self.store.put(name, BytesSource(data), size=None)
 
-    def fsck(self, age: timedelta = HOUR) -> Fsck:
-        return Fsck(self.registry, StoreSet("memory", {"memory": self.store}), ["memory"], age=age)
+    def fsck(self, age: timedelta = HOUR, *, force: bool = False) -> Fsck:
+        return Fsck(self.registry, StoreSet("memory", {"memory": self.store}), ["memory"], age=age, force=force)
 
     def found(self) -> list[Finding]:
         return list(self.fsck().run())
@@ -169,7 +172,8 @@ def test_an_owner_that_comes_before_the_bytes_are_deleted(setup):
     fsck = setup.fsck()
     (stray,) = fsck.run()
     setup.add(None)
-    fsck.remove(stray)
+    with pytest.raises(WrongState):
+        fsck.remove(stray)
     assert set(setup.store.objects) == {"1", "2"}
 
 
@@ -270,3 +274,147 @@ def test_a_registry_that_is_down_ends_it(setup):
     setup.registry.find = down
     with pytest.raises(RegistryDown):
         setup.found()
+
+
+# After a change of the directory, bucket or container
+
+
+def add_moved(setup: Setup, data: bytes = b"0123456789", *, found: bytes | None = None, **fields: object) -> Image:
+    """Add an image whose record names a location in another place, and an object with its name in this store."""
+    fields = {"size": len(data), "checksum": hashlib.md5(data).hexdigest()} | fields
+    image = setup.registry.add(CTX, Image(**fields))
+    location = f"memory://old/{image.number}"
+    setup.store.objects[str(image.number)] = data if found is None else found
+    return setup.registry.update(CTX, image.id, ImageChange(status=Status.ACTIVE, locations=(location,)))
+
+
+def act_on(fsck: Fsck) -> list[Finding]:
+    """Do what --delete --repair does with each finding; return them."""
+    findings = []
+    for finding in fsck.run():
+        findings.append(finding)
+        with contextlib.suppress(GlanceError):
+            if isinstance(finding, Stray):
+                fsck.remove(finding)
+            elif isinstance(finding, Broken) and finding.missing:
+                fsck.give_up(finding)
+    return findings
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_moved_data_is_reported_and_neither_data_nor_record_is_changed(setup, force):
+    images = [add_moved(setup) for _ in range(3)]
+    findings = act_on(setup.fsck(force=force))
+    assert [(type(found), found.image, found.recorded, found.found, found.copied) for found in findings] == [
+        (Moved, image, f"memory://old/{image.number}", f"memory://{image.number}", False) for image in images
+    ]
+    assert set(setup.store.objects) == {"1", "2", "3", "4"}
+    assert {setup.registry.get(CTX, image.id).status for image in images} == {Status.ACTIVE}
+
+
+def test_moved_data_is_recognized_by_another_checksum_and_without_any(setup):
+    digest = hashlib.sha512(b"0123456789").hexdigest()
+    add_moved(setup, checksum=None, os_hash_algo="sha512", os_hash_value=digest)
+    add_moved(setup, checksum=None)
+    assert [type(found) for found in act_on(setup.fsck(force=True))] == [Moved, Moved]
+
+
+@pytest.mark.parametrize("data", [b"9876543210", b"012345678"], ids=["checksum", "size"])
+def test_an_object_that_differs_from_the_record_has_not_moved(setup, data):
+    image = add_moved(setup, found=data)
+    stray, broken = act_on(setup.fsck())
+    assert (type(stray), stray.location) == (Stray, "memory://2")
+    assert (broken.image, broken.location, broken.missing) == (image, "memory://old/2", True)
+    assert set(setup.store.objects) == {"1"}
+
+
+def test_moved_data_that_is_young_keeps_its_record(setup):
+    add_moved(setup)
+    setup.store.modified += HOUR + timedelta(minutes=1)
+    assert [type(found) for found in act_on(setup.fsck())] == [Moved]
+
+
+def test_a_copy_of_data_that_is_where_its_record_says_is_not_deleted(setup):
+    add_moved(setup)
+    setup.store.objects["old/2"] = setup.store.objects["2"]
+    (found,) = act_on(setup.fsck())
+    assert (type(found), found.copied) == (Moved, True)
+    assert "2" in setup.store.objects
+
+
+@pytest.mark.parametrize("status", [Status.PENDING_DELETE, Status.KILLED])
+def test_moved_data_of_other_images_is_kept_too(setup, status):
+    image = add_moved(setup)
+    if status is Status.PENDING_DELETE:
+        setup.registry.remove(CTX, image.id, delay=1000)
+    else:
+        setup.registry.update(CTX, image.id, ImageChange(status=status))
+    assert [type(found) for found in act_on(setup.fsck(force=True))] == [Moved]
+    assert "2" in setup.store.objects
+
+
+def test_what_cannot_be_compared_is_not_changed(setup):
+    image = add_moved(setup)
+    true_open = setup.store.open
+
+    def refuse(location: str, **part: int) -> MemoryBlob:
+        if location == "memory://2":
+            raise StoreDown("the store broke off")
+        return true_open(location, **part)
+
+    setup.store.open = refuse
+    assert [type(found) for found in act_on(setup.fsck(force=True))] == [Unchecked]
+    assert "2" in setup.store.objects
+    assert setup.registry.get(CTX, image.id).status is Status.ACTIVE
+
+
+@pytest.mark.parametrize("error", [OutsideStore("not in this directory"), StoreDown("the bucket does not exist")])
+def test_an_image_at_a_location_that_cannot_be_read_is_not_lost(setup, error):
+    image = setup.add(None)
+    true_open = setup.store.open
+
+    def refuse(location: str, **part: int) -> MemoryBlob:
+        if location == image.locations[0]:
+            raise error
+        return true_open(location, **part)
+
+    setup.store.open = refuse
+    (found,) = act_on(setup.fsck(force=True))
+    assert (type(found), found.error) == (Unchecked, error)
+    assert setup.registry.get(CTX, image.id).status is Status.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("good", "missing", "changed"), [(1, 1, True), (2, 1, True), (2, 2, False), (18, 2, True), (17, 2, False)]
+)
+def test_nothing_is_changed_where_many_records_miss_their_data(setup, good, missing, changed):
+    for _ in range(good - 1):  # one is there already
+        setup.add(b"0123456789")
+    images = [setup.add(None) for _ in range(missing)]
+    setup.put("900")
+    fsck = setup.fsck()
+    stray, *broken = fsck.run()
+    deeds = [lambda: fsck.remove(stray), *(functools.partial(fsck.give_up, each) for each in broken)]
+    for deed in deeds:
+        if changed:
+            deed()
+        else:
+            with pytest.raises(StoreDown, match=f"{missing} of {good + missing} images of store memory") as refused:
+                deed()
+            assert "--force" in refused.value.advice
+    assert ("900" in setup.store.objects) is not changed
+    statuses = {setup.registry.get(CTX, image.id).status for image in images}
+    assert statuses == {Status.KILLED if changed else Status.ACTIVE}
+    act_on(setup.fsck(force=True))
+    assert "900" not in setup.store.objects
+    assert {setup.registry.get(CTX, image.id).status for image in images} == {Status.KILLED}
+
+
+def test_moved_data_counts_as_missing_at_its_recorded_location(setup):
+    for _ in range(2):
+        add_moved(setup)
+    setup.put("900")
+    fsck = setup.fsck()
+    stray = next(found for found in fsck.run() if isinstance(found, Stray))
+    with pytest.raises(StoreDown, match="2 of 3 images"):
+        fsck.remove(stray)

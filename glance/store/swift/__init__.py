@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, StoreDown
+from glance.core.errors import BlobMissing, Duplicate, GlanceError, Mismatch, OutsideStore, StoreDown
 from glance.core.meter import Meter
 from glance.core.ports import Held, Source, Threads
 from glance.store.blob import StreamBlob
@@ -144,9 +144,8 @@ class SwiftStore:
         """The manifest goes last, so that a delete that failed can be tried again and finds the rest."""
         try:
             name = self._name(location)
-        except BlobMissing as gone:
-            LOG.warning("nothing to delete: %s", gone)
-            return
+        except OutsideStore as error:  # the data may be there: it must not be taken for deleted
+            raise StoreDown(str(error), advice=error.advice) from error
         found = self._container.head(name)
         names = set(self._container.listed(f"{name}/"))
         if found is not None and found.get("X-Static-Large-Object", "").lower() == "true":
@@ -171,7 +170,8 @@ class SwiftStore:
         container, _, name = location.removeprefix("swift://").partition("/")
         known = location.startswith("swift://") and unquote(container) == self._container.name
         if not known or not _NAME.fullmatch(name):
-            raise BlobMissing("the location is outside of swift_store_container")
+            advice = f"the record does not name the container {self._container.name!r}: look at swift_store_container"
+            raise OutsideStore("the location is outside of swift_store_container", advice=advice)
         return name
 
     def _nothing(self, name: str, headers: Mapping[str, str] | None = None) -> StreamBlob:
