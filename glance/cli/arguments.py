@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 
+from glance.core.paths import expand_path, make_absolute
+
 _ENDPOINT = re.compile(
     r"(?:(https?)://)?(?:\[([^\[\]]+)\]|([^\s/:@?#\\\[\]]+))(?::([0-9]+))?/?", re.ASCII | re.IGNORECASE
 )
@@ -45,8 +47,6 @@ def _is_ipv6(text: str) -> bool:
     except AddressValueError:
         return False
     return True
-
-from glance.core.paths import expand_path, make_absolute
 
 
 def port(text: str) -> int:

@@ -60,7 +60,7 @@ class Running:
 
     def wait(self, seconds: float) -> bool:
         """Whether it and its workers have ended within that time."""
-        return wait_until(lambda: _lock(self._descriptor, fcntl.LOCK_SH), seconds)
+        return wait_until(lambda: _lock(self.path, self._descriptor, fcntl.LOCK_SH), seconds)
 
     def forget(self) -> None:
         """Remove its pid file, if that is still the one at this path."""
@@ -132,7 +132,7 @@ class PidFile:
             return False
         try:
             self._number(descriptor)  # refuses what is no pid file: a mistyped path must not cost a file
-            if not wait_until(lambda: _lock(descriptor), PROBE) or not _same(self.path, descriptor):
+            if not wait_until(lambda: _lock(self.path, descriptor), PROBE) or not _same(self.path, descriptor):
                 return False
             _remove(self.path)
             return True
@@ -148,7 +148,13 @@ class PidFile:
             raise PidFileError(f"{self.path} has just been made by somebody else") from None
         except OSError as error:
             raise PidFileError(f"cannot make {self.path}: {plain(error)}") from error
-        if not wait_until(lambda: _lock(descriptor), PROBE) or not _same(self.path, descriptor):
+        try:
+            locked = wait_until(lambda: _lock(self.path, descriptor), PROBE)
+        except PidFileError:
+            self.abandon(descriptor)
+            os.close(descriptor)
+            raise
+        if not locked or not _same(self.path, descriptor):
             os.close(descriptor)
             raise PidFileError(f"{self.path} has just been taken by somebody else")
         return descriptor
@@ -167,7 +173,7 @@ class PidFile:
         found: list[int] = []
 
         def settled() -> bool:
-            if _lock(descriptor, fcntl.LOCK_SH):
+            if _lock(self.path, descriptor, fcntl.LOCK_SH):
                 return True
             pid = self._number(descriptor)
             if pid and _holds(pid, descriptor) is not False:
@@ -256,12 +262,19 @@ def describe(error: OSError) -> str:
     return f"{error.filename}: {plain(error)}" if error.filename else plain(error)
 
 
-def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Try to lock. Looking takes a shared lock only, so that two who look do not take each other for a daemon."""
+def _lock(path: Path, descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Try to lock. Looking takes a shared lock only, so that two who look do not take each other for a daemon.
+
+    Raises PidFileError where files cannot be locked: without its lock, a pid file says nothing."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise PidFileError(
+            f"cannot lock the pid file {path}: {plain(error)}; keep it on a file system with locks, such as that of "
+            "/run: --pid-dir or --pid-file"
+        ) from error
     return True
 
 

@@ -40,7 +40,8 @@ FIRST_STEPS = {
 WIDTH = 40  # columns of what a step does
 LINE = 110
 
-Step = tuple[str, Callable[[], str | None]]  # what it does, and the deed, which returns what is worth telling
+# What it does, and the action. The first line of what that returns is printed beside the step, others below it.
+Step = tuple[str, Callable[[], str | None]]
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +114,12 @@ def _show_read_only(settings: ApiConfig) -> None:
 def _check(store: Store, connect: str, prepare: str, part: int) -> bool:
     """Whether all of a store works. `part` is the number of bytes of its smallest part; 0: it knows no parts."""
     trial = _Trial(store)
-    first: list[Step] = [(connect, store.connect), (prepare, store.prepare), (f"write {_shown(SMALL)}", trial.write)]
+    first: list[Step] = [
+        (connect, store.connect),
+        (prepare, store.prepare),
+        ("optional abilities", trial.try_abilities),
+        (f"write {_shown(SMALL)}", trial.write),
+    ]
     try:
         good = all(_passes(step) for step in first)  # without these, nothing more can be tried
         for step in trial.steps(part) if good else ():
@@ -140,7 +146,10 @@ def _passes(step: Step) -> bool:
         _say("interrupted")
         raise
     else:
-        _say(f"ok: {said}" if said else "ok")
+        first, *rest = (said or "").split("\n")
+        _say(f"ok: {first}" if first else "ok")
+        for line in rest:
+            _print_advice(line)
         return True
     return False
 
@@ -203,6 +212,10 @@ class _Trial:
         yield "an upload that breaks off is not kept", lambda: self._break_off(part + SMALL)
         yield "delete", self._delete
         yield "what is deleted is gone", self._find_none
+
+    def try_abilities(self) -> str | None:
+        found = self._store.try_abilities()
+        return "\n".join(["it works, with these consequences", *found]) if found else None
 
     def write(self) -> None:
         self._folder = self._put("small", SMALL).rpartition("/")[0]

@@ -146,6 +146,10 @@ class Store(ReadStore, Protocol):
         """See that the directory, bucket or container is there, and make it where put() would; its name, in
         words. Raises StoreDown, StoreFull."""
 
+    def try_abilities(self) -> list[str]:
+        """Try what the place may lack, or do otherwise, and be usable; return what the operator should know, each
+        with its consequence, in words. To be called after prepare(). Raises StoreDown, StoreFull."""
+
     def traces(self, name: str) -> list[str]:
         """All that lies under `name`, unfinished parts included, in words. Raises StoreDown."""
 

@@ -5,6 +5,7 @@ It is JSON, written by `glance-manage user` and read by the filter tokens. A pas
 (RFC 7914), slow to try; a token is made by us of 256 random bits, so its SHA-256 is enough.
 """
 
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -15,7 +16,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -87,13 +88,15 @@ def update(
 
     Other calls for a file of the same directory wait meanwhile. `owner` is a user id and a group id. Without it an
     existing file keeps its owner and group, and a new one gets those of its directory if the process may give files
-    away. The mode is kept, that of a new file is 0600. Raises Invalid, OSError, and what `change` raises.
+    away. The mode is kept, that of a new file is 0600. Raises Invalid, also for a file that is a mount point;
+    OSError, and what `change` raises.
     """
     path = path.resolve()  # replace the file, not a link to it
     with _locked(path.parent) as directory:
         known = Users([]) if create and not path.exists() else load(path)
         _replace(path, change(known), owner)
-        os.fsync(directory)
+        with suppress(OSError):  # some file systems cannot; the file is complete in either case
+            os.fsync(directory)
 
 
 @contextmanager
@@ -101,7 +104,11 @@ def _locked(directory: Path) -> Iterator[int]:
     """Hold an exclusive lock on a directory: the file itself is replaced, so a lock on it would not be seen."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            text = f"cannot lock the directory: {error.strerror}; keep the file on a file system with locks"
+            raise OSError(error.errno, text, str(directory)) from None
         yield descriptor
     finally:
         os.close(descriptor)
@@ -117,7 +124,15 @@ def _replace(path: Path, users: Users, owner: tuple[int, int] | None) -> None:
             file.flush()
             _set_owner(file.fileno(), path, owner)
             os.fsync(file.fileno())
-        Path(made).replace(path)
+        try:
+            Path(made).replace(path)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            raise Invalid(
+                f"{path} cannot be replaced, since it is mounted there as a file: mount its directory instead, or "
+                "change the file that is mounted"
+            ) from error
     except BaseException:
         Path(made).unlink(missing_ok=True)
         raise

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The answer to one request: status line, headers and framing, and the body by write() or by sendfile."""
 
+import errno
 import os
 import re
 import socket
@@ -19,6 +20,7 @@ from glance.serve.head import Head
 
 STALL_TIMEOUT = 60  # seconds in which a client that reads nothing is given up
 STEP = 256 * 1024  # bytes sent before others get their turn
+NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})  # the file system lacks it
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # PEP 3333: bytes, shown as Latin-1
@@ -47,6 +49,7 @@ class Output:
         self.broken = False  # the answer has no honest end
         self._sock = sock
         self._pace = pace or Pace(0)
+        self._sends_by: Callable[[int, int, int, int], int] = os.sendfile
         self._head: Head | None = None
         self._may_keep: Callable[[], bool] = lambda: False
         self._headers: list[tuple[str, str]] = []
@@ -200,19 +203,27 @@ class Output:
         while True:
             call = call_here if _in_memory(descriptor, offset + count - 1) else blocking
             try:
-                sent = call(os.sendfile, self._sock.fileno(), descriptor, offset, count)
+                sent = call(self._sends_by, self._sock.fileno(), descriptor, offset, count)
                 self._pace.note(waited, sent)
                 return sent
             except BlockingIOError:
                 pass
             except OSError as error:
-                raise ClientGoneError(str(error)) from error
+                if error.errno not in NO_SENDFILE or self._sends_by is _send_part:
+                    raise ClientGoneError(str(error)) from error
+                self._sends_by = _send_part
+                continue
             before = time.monotonic()
             try:
                 hubs.trampoline(self._sock, write=True, timeout=STALL_TIMEOUT, timeout_exc=TimeoutError)
             except OSError as error:
                 raise ClientGoneError(str(error)) from error
             waited += time.monotonic() - before
+
+
+def _send_part(to: int, descriptor: int, offset: int, count: int) -> int:
+    """Do what sendfile() does, for file systems that cannot."""
+    return os.write(to, os.pread(descriptor, count, offset))
 
 
 def _in_memory(descriptor: int, offset: int) -> bool:

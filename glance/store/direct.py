@@ -7,10 +7,10 @@ there; with it, all of a small one, which will soon be read. The rest goes from 
 (O_DIRECT, see open(2)), as far as the file system can do that.
 """
 
-import errno
-import fcntl
 import mmap
 import os
+
+from glance.store.abilities import UNSUPPORTED, set_direct
 
 CACHED = 16 * 1024 * 1024  # bytes that are written through the page cache
 BUFFER = 512 * 1024  # bytes of one direct write; a multiple of what any disk wants, in a place that any disk takes
@@ -34,7 +34,7 @@ class DirectWriter:
         while rest:
             if self._buffer is None:
                 self._buffer = mmap.mmap(-1, BUFFER, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-                self._set_direct(True)
+                set_direct(self._descriptor, True)
             part = rest[: BUFFER - self._filled]
             self._buffer[self._filled : self._filled + len(part)] = part
             self._filled += len(part)
@@ -46,7 +46,7 @@ class DirectWriter:
     def finish(self) -> None:
         """Write what is left, and wait until all is on the disk."""
         if self._buffer is not None:
-            self._set_direct(False)  # what is left is no whole block of the disk
+            set_direct(self._descriptor, False)  # what is left is no whole block of the disk
             self._write(memoryview(self._buffer)[: self._filled])
         os.fsync(self._descriptor)
 
@@ -56,19 +56,7 @@ class DirectWriter:
                 written = os.write(self._descriptor, view)
             except OSError as error:
                 # Not in that size, or not from there on, after a write that came to less than it should.
-                if error.errno != errno.EINVAL or not self._set_direct(False):
+                if error.errno not in UNSUPPORTED or not set_direct(self._descriptor, False):
                     raise
             else:
                 view = view[written:]
-
-    def _set_direct(self, wanted: bool) -> bool:
-        """Whether that changed anything; a file system may be unable to."""
-        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
-        changed = flags | os.O_DIRECT if wanted else flags & ~os.O_DIRECT
-        try:
-            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, changed)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            return False
-        return changed != flags

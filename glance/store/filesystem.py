@@ -4,7 +4,7 @@
 An upload is written to a file without a name (O_TMPFILE) and linked to its name when its bytes are on the disk.
 So a name always means a whole image, link() never overwrites, and what a killed process leaves is removed by
 the kernel. File systems that know no O_TMPFILE (NFS) get a file in `tmp/` instead, whose name begins like the
-image's, and which delete() removes, too.
+image's, and which delete() removes, too. What else a file system may lack: abilities.py.
 """
 
 import errno
@@ -17,12 +17,15 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from glance.core.errors import BlobMissing, Duplicate, GlanceError, OutsideStore, StoreDown, StoreFull
 from glance.core.inline import INLINE
 from glance.core.ports import Held, Source, Threads
+from glance.store import abilities
+from glance.store.abilities import FILE_MODE, NEW_FILE
 from glance.store.blob import FileBlob
 from glance.store.direct import DirectWriter
 
@@ -30,12 +33,10 @@ LOG = logging.getLogger(__name__)
 
 BLOCK = 512 * 1024  # bytes read from the source at a time
 TEMPORARY = "tmp"  # directory of unfinished files where O_TMPFILE is not known
-FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
 _UNFINISHED = re.compile(rf"({_NAME.pattern})\.[0-9a-f]{{16}}", re.ASCII)
-_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -46,6 +47,7 @@ class FilesystemStore:
 
     def __init__(self, datadir: Path) -> None:
         self._datadir = Path(os.path.abspath(datadir))  # noqa: PTH100 - Path.resolve() would follow symlinks
+        self._takes_unnamed: bool | None = None  # None: not tried yet
 
     def location_of(self, name: str) -> str:
         return "file://" + quote(str(self._datadir / name))
@@ -61,6 +63,10 @@ class FilesystemStore:
         if not known:
             return f"{self._datadir}, made now for user {_user(owner)}"
         return f"{self._datadir}, of user {_user(owner)}"
+
+    def try_abilities(self) -> list[str]:
+        with self._translated("write"):
+            return abilities.find_missing(self._datadir)
 
     def traces(self, name: str) -> list[str]:
         return [f"the file {path}" for path in self._files(name) if os.path.lexists(path)]
@@ -86,11 +92,11 @@ class FilesystemStore:
             self._make(self._datadir)
             linked = False
             try:
-                with self._unfinished(name, source.threads) as (descriptor, link):
+                with self._unfinished(name, source.threads) as (descriptor, give_name):
                     _pour(source, descriptor)
-                    link(target)
+                    source.threads.call(give_name, target)
                     linked = True
-                source.threads.call(_sync_directory, self._datadir)
+                source.threads.call(abilities.sync_directory, self._datadir)
             except BaseException:
                 if linked:
                     source.threads.call(target.unlink, missing_ok=True)
@@ -142,7 +148,7 @@ class FilesystemStore:
     def _remove(self, name: str) -> None:
         for path in self._files(name):
             path.unlink(missing_ok=True)
-        _sync_directory(self._datadir)  # else a power cut may bring back what nobody remembers any more
+        abilities.sync_directory(self._datadir)  # else a power cut may bring back what nobody remembers any more
 
     def _make(self, directory: Path) -> None:
         try:
@@ -165,17 +171,18 @@ class FilesystemStore:
     def _unfinished(self, name: str, threads: Threads) -> Iterator[tuple[int, Callable[[Path], None]]]:
         """A descriptor to write to, and what gives its file a name; without that nothing is left of it."""
         path: Path | None = None
-        try:
-            descriptor = os.open(self._datadir, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, FILE_MODE)
-        except OSError as error:
-            if error.errno not in _NO_TMPFILE:
-                raise
+        give_name: Callable[[Path], None]
+        if self._takes_unnamed is None:
+            self._takes_unnamed = abilities.can_link_unnamed(self._datadir)
+        unnamed = abilities.open_unnamed(self._datadir) if self._takes_unnamed else None
+        if unnamed is not None:
+            descriptor, give_name = unnamed, partial(abilities.link_unnamed, unnamed)
+        else:
             self._make(self._datadir / TEMPORARY)
             path = self._datadir / TEMPORARY / f"{name}.{secrets.token_hex(8)}"
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(path, flags, FILE_MODE)
+            descriptor, give_name = os.open(path, NEW_FILE, FILE_MODE), partial(abilities.move_exclusively, path)
         try:
-            yield descriptor, lambda target: _link(path or Path(f"/proc/self/fd/{descriptor}"), target)
+            yield descriptor, give_name
         finally:
             threads.call(os.close, descriptor)  # of a file without a name, this is what frees its blocks
             if path is not None:
@@ -186,15 +193,6 @@ def _owner(unfinished: str) -> str | None:
     """What the image is called whose unfinished file has this name."""
     found = _UNFINISHED.fullmatch(unfinished)
     return found and found[1]
-
-
-def _link(source: Path, target: Path) -> None:
-    """link(2) that follows a symlink in /proc/self/fd; os.link() does so only beside a directory descriptor."""
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.link(source, target.name, src_dir_fd=directory, dst_dir_fd=directory)
-    finally:
-        os.close(directory)
 
 
 def _pour(source: Source, descriptor: int) -> None:
@@ -208,14 +206,6 @@ def _pour(source: Source, descriptor: int) -> None:
         source.threads.call(writer.finish)
     finally:
         lane.abandon()  # nobody may write to the descriptor once it is closed
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _error(error: OSError, verb: str, datadir: Path) -> GlanceError:

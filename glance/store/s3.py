@@ -98,6 +98,9 @@ class S3Store:
                 return f"{self._bucket}, made now"
         return self._bucket
 
+    def try_abilities(self) -> list[str]:
+        return []
+
     def traces(self, name: str) -> list[str]:
         with self._translated("look"):
             client = self._connected()

@@ -2,6 +2,7 @@
 """What every Store promises (core/ports.py): one suite, here over memory and the file system, in the files beside
 this one over S3, Swift and, as far as it is about reading, HTTP. Then, what files add to it."""
 
+import ctypes
 import errno
 import os
 import signal
@@ -10,11 +11,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from glance.core.errors import BlobMissing, BrokenUpload, Duplicate, OutsideStore, StoreDown, StoreFull
 from glance.core.ports import Store
+from glance.store import abilities
 from glance.store.filesystem import BLOCK, FilesystemStore
 from tests.fakes.store import BytesSource, MemoryStore
 
@@ -31,25 +34,49 @@ def refuse_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", refusing)
 
 
+def refuse_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*_, **__):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refusing)
+
+
+def refuse_rename_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*_):
+        ctypes.set_errno(errno.EINVAL)
+        return -1
+
+    monkeypatch.setattr(abilities, "_LIBC", SimpleNamespace(renameat2=refusing))
+
+
+# How a file of the file store gets its name, and which abilities of the file system are taken away for it.
+FILES = {
+    "unnamed": (),
+    "named": (refuse_unnamed_files,),
+    "renamed": (refuse_links,),
+    "reserved": (refuse_unnamed_files, refuse_links, refuse_rename_flags),
+}
+
+
 @pytest.fixture
 def datadir(tmp_path: Path) -> Path:
     return tmp_path / "parent" / "images"
 
 
-@pytest.fixture(params=["unnamed", "named"])
+@pytest.fixture(params=FILES)
 def files(request: pytest.FixtureRequest, datadir: Path, monkeypatch: pytest.MonkeyPatch) -> FilesystemStore:
-    """The file store, with files that have no name while they are written, and where there is no such thing."""
-    if request.param == "named":
-        refuse_unnamed_files(monkeypatch)
+    """The file store, on file systems with all and with fewer abilities."""
+    for refuse in FILES[request.param]:
+        refuse(monkeypatch)
     return FilesystemStore(datadir)
 
 
-@pytest.fixture(params=["memory", "unnamed", "named"])
+@pytest.fixture(params=["memory", *FILES])
 def store(request: pytest.FixtureRequest, datadir: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     if request.param == "memory":
         return MemoryStore()
-    if request.param == "named":
-        refuse_unnamed_files(monkeypatch)
+    for refuse in FILES[request.param]:
+        refuse(monkeypatch)
     return FilesystemStore(datadir)
 
 

@@ -77,6 +77,10 @@ class MemoryStore:
         self.before("prepare")
         return "a dict"
 
+    def try_abilities(self) -> list[str]:
+        self.before("try_abilities")
+        return []
+
     def traces(self, name: str) -> list[str]:
         self.before("traces")
         return [f"the bytes {name}"] if name in self.objects else []

@@ -18,6 +18,7 @@ import pytest
 
 from tests.functional.daemons import Installation
 from tests.functional.live import wait_until
+from tests.servers.fuse import Fuse
 from tests.servers.proxy import Answer, CutAnswer, CutRequest, Deed, Proxy, Request, Stall
 
 pytestmark = pytest.mark.functional
@@ -216,6 +217,52 @@ def test_two_at_once(running: Installation, image_id: str, place: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"Somebody else downloads this image to {place / 'disk.img'} at this moment\n"
     assert list(place.iterdir()) == [part]
+
+
+# File systems that lack an ability
+
+
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP", "ENOSYS"])
+def test_a_file_system_without_locks(running: Installation, image_id: str, place: Path, error: str) -> None:
+    mounted = Fuse(place / "mnt", flock=error)
+    try:
+        done = running.glance("download", image_id, str(place / "mnt/disk.img"))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (place / "mnt/disk.img").read_bytes() == DATA
+        assert [path.name for path in (place / "mnt").iterdir()] == ["disk.img"]
+    finally:
+        mounted.close()
+
+
+@pytest.fixture
+def bind_mounted(place: Path) -> Iterator[Path]:
+    """A path where another file is mounted, as containers do with volumes that are files."""
+    volume, path = place / "volume", place / "disk with blank.img"
+    volume.write_bytes(b"old and longer " * len(DATA))
+    path.touch()
+    if subprocess.run(["mount", "--bind", volume, path], capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a file on another")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_file_that_is_mounted_is_written_in_place(running: Installation, image_id: str, bind_mounted: Path) -> None:
+    done = running.glance("download", image_id, str(bind_mounted))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bind_mounted.with_name("volume").read_bytes() == DATA
+    assert {path.name for path in bind_mounted.parent.iterdir()} == {"volume", bind_mounted.name}
+
+
+def test_a_file_that_is_mounted_is_said_to_be_incomplete(
+    running: Installation, image_id: str, bind_mounted: Path, proxy: Proxy
+) -> None:
+    refused = Answer(409, b"no more of it")
+    proxy.rule = lambda request: (
+        None if request.method == "HEAD" else CutAnswer(HEAD_AND) if proxy.count("GET") == 1 else refused
+    )
+    done = running.glance("-U", proxy.url, "download", "--retries=1", image_id, str(bind_mounted))
+    assert done.returncode == 1
+    assert f"{bind_mounted} is a mount point, which no other file can replace: it is incomplete now\n" in done.stderr
 
 
 # Bytes that are wrong

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.functional, pytest.mark.slow]
 DOCS = Path(__file__).parents[2] / "docs/stores.md"
 SECRET = "secret-mark-41f0"  # a wrong key, which is a secret all the same
 FILE_STEPS = [
-    "who writes", "directory", "write 64 KiB", "read it", "read a part of it", "an upload that breaks off is not kept", "delete",
+    "who writes", "directory", "optional abilities", "write 64 KiB", "read it", "read a part of it", "an upload that breaks off is not kept", "delete",
     "what is deleted is gone", "nothing is left behind",
 ]  # fmt: skip
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pid files never name a stranger, and a child's last words arrive."""
 
+import errno
+import fcntl
 import os
 import signal
 import socket
@@ -94,6 +96,24 @@ def test_a_locked_file_without_a_usable_number(pid_file: PidFile, spawn: Spawn, 
     pid_file.path.write_text(content)
     with pytest.raises(PidFileError):
         pid_file.find()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_takes_no_pid_file(
+    pid_file: PidFile, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(PidFileError, match=f"cannot lock the pid file {pid_file.path}: .*; keep it .*--pid-dir"):
+        pid_file.claim()
+    assert not pid_file.path.exists()
+    pid_file.path.write_text("1\n")
+    for act in (pid_file.find, pid_file.remove_stale):
+        with pytest.raises(PidFileError, match="cannot lock"):
+            act()
+    assert pid_file.path.read_text() == "1\n"
 
 
 def test_what_is_no_pid_file_is_refused_and_kept(pid_file: PidFile, tmp_path: Path) -> None:

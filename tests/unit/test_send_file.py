@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that are sent: what is on the disk only must not hold up those who ask for what is in memory."""
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from glance.serve import head as heads
-from glance.serve.output import STEP, ClientGoneError, Output
+from glance.serve.output import STEP, ClientGoneError, Output, call_here
 
 DATA = bytes(range(256)) * 4 * 1024 * 3  # three steps
 
@@ -37,8 +38,12 @@ class Blocking:
             raise self._error
         return work(*arguments)
 
+    def fail(self, *_: object) -> int:
+        assert self._error is not None
+        raise self._error
 
-def sent(descriptor: int, blocking: Blocking) -> bytes:
+
+def sent(descriptor: int, blocking: Callable[..., int]) -> bytes:
     """What a client gets that has room for all of it."""
     ours, theirs = socket.socketpair()
     with ours, theirs, os.fdopen(os.dup(descriptor), "rb") as opened:
@@ -85,3 +90,19 @@ def test_a_client_that_goes_meanwhile(file):
         pytest.skip("this file system keeps everything in memory")
     with pytest.raises(ClientGoneError, match="gone"):
         sent(file, Blocking(BrokenPipeError("gone")))
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_a_file_system_without_sendfile(file, monkeypatch, number):
+    def refuse(*_: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    assert sent(file, call_here) == DATA
+
+
+def test_an_error_of_the_client_is_not_taken_for_a_lack_of_the_file_system(file, monkeypatch):
+    for name in ("sendfile", "write"):
+        monkeypatch.setattr(os, name, Blocking(OSError(errno.EINVAL, "gone")).fail)
+    with pytest.raises(ClientGoneError, match="gone"):
+        sent(file, call_here)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """download, upload: the bytes."""
 
+import errno
 import fcntl
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,10 @@ from glance.cli.process import plain
 from glance.cli.progress import counted
 from glance.client import CHUNK, Download
 from glance.core.errors import GlanceError, Mismatch
+
+NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})  # of flock()
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")  # blanks and the like in /proc/self/mountinfo
 
 
 def upload(session: Session) -> None:
@@ -39,8 +45,8 @@ def download(session: Session) -> None:
     options = session.options
     if options.file not in (None, "-"):
         path = Path(os.path.realpath(options.file))  # a symbolic link stays one
-        if path.exists() and not path.is_file():
-            _into_device(session, path)
+        if path.exists() and (not path.is_file() or _is_mount_point(path)):
+            _in_place(session, path)
         else:
             _into_file(session, path)
     elif sys.stdout.isatty():
@@ -52,12 +58,17 @@ def download(session: Session) -> None:
             _tell_unverified(session, transfer)
 
 
-def _into_device(session: Session, path: Path) -> None:
-    """Over a disk, or into a pipe."""
+def _in_place(session: Session, path: Path) -> None:
+    """Over a disk, into a pipe, or into a file that is mounted there: nothing can take the place of these."""
     with session.client.download(session.options.id, retries=session.options.retries) as transfer:
         with _writing(path), path.open("r+b" if path.is_block_device() else "wb", buffering=0) as file:
-            _copy(transfer, file, path.name)
-            if path.is_block_device():
+            try:
+                _copy(transfer, file, path.name)
+            except (GlanceError, KeyboardInterrupt):
+                if path.is_file():
+                    session.note(f"{path} is a mount point, which no other file can replace: it is incomplete now")
+                raise
+            if path.is_block_device() or path.is_file():
                 os.fsync(file.fileno())
         _tell_unverified(session, transfer)
 
@@ -94,7 +105,7 @@ def _part_of(path: Path, image_id: str) -> Iterator[tuple[Path, BinaryIO]]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     with os.fdopen(os.open(part, flags, 0o666), "r+b", buffering=0) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
             if not (
                 stat.S_ISREG(os.fstat(file.fileno()).st_mode)
                 and os.path.samestat(part.lstat(), os.fstat(file.fileno()))
@@ -103,6 +114,30 @@ def _part_of(path: Path, image_id: str) -> Iterator[tuple[Path, BinaryIO]]:
         except (BlockingIOError, FileNotFoundError):
             raise Failed(f"Somebody else downloads this image to {path} at this moment") from None
         yield part, file
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock the file, where its file system has locks: without them, two downloads to one file at once end with a
+    checksum that does not match. Raises BlockingIOError."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Return True if a file is mounted on this path, as containers do; rename() onto it would fail. os.path.ismount()
+    notices only what comes from another file system."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return False
+    return os.fsencode(path) in (_OCTAL.sub(_decode_octal, line.split(b" ")[4]) for line in mounts)
+
+
+def _decode_octal(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])
 
 
 @contextmanager

@@ -94,6 +94,9 @@ class SwiftStore:
         self._container.prepare(create=self._create)
         return self._container.name + ("" if known else ", made now")
 
+    def try_abilities(self) -> list[str]:
+        return []
+
     def traces(self, name: str) -> list[str]:
         found = (item for item in self._container.listed(name) if item == name or item.startswith(f"{name}/"))
         return [f"the object {item} in the container {self._container.name}" for item in found]
