@@ -189,6 +189,11 @@ class ApiConfig(DaemonConfig):
     wakeup_time: int = _option(
         300, "Seconds between two looks of glance-scrubber --daemon for bytes to remove.", least=1, most=86400
     )
+    health_check_writes: bool = _option(
+        False,
+        "Let /healthcheck/ready also write an object to default_store, read and delete it, at most once a minute on "
+        "each host. Otherwise it writes none, and notices only some of the reasons why S3 or Swift take no uploads.",
+    )
     filesystem_store_datadir: str = _option(
         "/var/lib/glance/images/", "Directory of the file store, made at the first upload.", path=True
     )

@@ -13,7 +13,6 @@ from glance.api.versions import Version, Versions
 from glance.config import ApiConfig, ConfigError, policy_of
 from glance.core.inline import INLINE
 from glance.core.ports import Registry, Store, Stores, Threads
-from glance.core.probe import probe
 from glance.core.recovery import Recovery
 from glance.core.service import ImageService
 from glance.registry.client import HttpRegistry
@@ -26,9 +25,10 @@ from glance.store.s3 import S3Store
 from glance.store.swift import Account, Login, SwiftStore
 from glance.wsgi.body import THREADS_KEY
 from glance.wsgi.faults import Faults
-from glance.wsgi.health import Health
+from glance.wsgi.health import Check, Health
 from glance.wsgi.identify import Identify, RequestId, anybody
 from glance.wsgi.negotiate import is_open
+from glance.wsgi.write_check import WriteCheck, find_shared_file
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -65,10 +65,12 @@ def build(
         keep=config.scrub_time if config.delayed_delete else None,
         wake=work.set,
     )
-    checks = {
-        "registry": registry.check,
-        "store": lambda: probe(stores.named(None)),
+    checks: dict[str, Check] = {
+        "registry": lambda threads: registry.check(),
+        "store": lambda threads: stores.named(None).check(threads),
     }
+    if config.health_check_writes:
+        checks["writing to the store"] = _make_write_check(config, stores)
     paging = Paging(default=config.limit_param_default, most=config.api_limit_max)
     apis = Versions(classic.router(service), {"v1": v1.application(service, paging)}, VERSIONS)
     health = Health(Faults(Identify(apis, anybody)), checks)
@@ -108,6 +110,12 @@ class Application:
         if self._autostart and self._started != os.getpid():
             self.start(environ.get(THREADS_KEY, INLINE))
         return self._app(environ, start_response)
+
+
+def _make_write_check(config: ApiConfig, stores: Stores) -> WriteCheck:
+    store = stores.named(None)
+    account = (config.s3_store_host, config.swift_store_auth_address, config.swift_store_user)
+    return WriteCheck(store, find_shared_file(store.location_of("1"), *account))
 
 
 def registry_of(config: ApiConfig) -> HttpRegistry:

@@ -131,7 +131,7 @@ class _Report:
     def _tell_stray(self, stray: Stray) -> None:
         self._counts["stray"] += 1
         self._bytes["stray"] += stray.size
-        what = "belong to no image" if stray.whole is not None else "of an upload that broke off"
+        what = "belong to no image" if stray.whole is not None else "of an upload that broke off, or old versions"
         print(
             f"{amounts.size(stray.size)} {what}, of {stray.modified:%Y-%m-%d %H:%M} UTC: {stray.location}", flush=True
         )

@@ -133,6 +133,10 @@ class Store(ReadStore, Protocol):
         """Remove the bytes, also what was left by a put() that ended with its process; no error when they are
         gone already. `threads` are for what would make other requests wait. Raises StoreDown."""
 
+    def check(self, threads: Threads) -> None:
+        """Reach the place, as far as an upload needs it, without keeping an object. A missing directory, bucket or
+        container is no error if put() would make it. Raises StoreDown, StoreFull."""
+
     # For an operator's checks; put() and open() need none of these before them.
 
     def held(self) -> Iterator[Held]:

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a store can be written to: the only way to know is to write."""
+"""Check a store by writing to it."""
 
 import secrets
 
 from glance.core.errors import StoreDown
-from glance.core.inline import INLINE
 from glance.core.ports import Store, Threads
 
 PROBE = b"written to see whether this store works"
 
 
 class _ProbeSource:
-    threads: Threads = INLINE
     sender = ""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: Threads) -> None:
+        self.threads = threads
         self._left = PROBE
 
     def read(self, size: int, /) -> bytes:
@@ -22,9 +21,9 @@ class _ProbeSource:
         return block
 
 
-def probe(store: Store) -> None:
+def probe(store: Store, threads: Threads) -> None:
     """Write an object, read it, and delete it. Raises StoreDown, StoreFull, BlobMissing."""
-    location = store.put(f"probe-{secrets.token_hex(8)}", _ProbeSource(), size=len(PROBE))
+    location = store.put(f"probe-{secrets.token_hex(8)}", _ProbeSource(threads), size=len(PROBE))
     try:
         blob = store.open(location)
         try:
@@ -33,4 +32,4 @@ def probe(store: Store) -> None:
         finally:
             blob.close()
     finally:
-        store.delete(location)
+        store.delete(location, threads=threads)

@@ -13,6 +13,7 @@ from glance.core import values
 from glance.core.context import Context
 from glance.core.errors import Invalid, NotAuthenticated
 from glance.wsgi.faults import Faults
+from glance.wsgi.health import Check
 from glance.wsgi.identify import Identify, RequestId, request_id_of
 from glance.wsgi.negotiate import is_open
 
@@ -34,7 +35,7 @@ def guarded(app: "WSGIApplication", who: Who, *, challenge: str | None = None) -
     return filtered
 
 
-def add_check(app: "WSGIApplication", name: str, check: Callable[[], object]) -> None:
+def add_check(app: "WSGIApplication", name: str, check: Check) -> None:
     """Have /healthcheck/ready call `check`, which raises GlanceError if the filter cannot work.
 
     The application has to stand directly behind the filter in the pipeline.

@@ -61,7 +61,7 @@ def filter_factory(global_conf: dict[str, str], **local_conf: str) -> "Callable[
     tokens = Tokens(file, local_conf.get("admin_role", guard.ADMIN_ROLE), PasswordLogins(limit))
 
     def add_filter(app: "WSGIApplication") -> "WSGIApplication":
-        guard.add_check(app, "users", file.check)
+        guard.add_check(app, "users", lambda threads: file.check())
         return guard.guarded(app, tokens, challenge='Basic realm="glance", charset="UTF-8"')
 
     return add_filter

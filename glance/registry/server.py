@@ -33,7 +33,7 @@ def build(config: RegistryConfig, *, registry: Registry | None = None) -> "WSGIA
     registry = registry if registry is not None else _sql_registry(config)
     router = Router([*Images(registry).routes(), *Records(registry).routes()])
     app = Faults(Identify(router, KeyHolders(config.registry_key)))
-    return RequestId(Health(app, {"database": registry.check}))
+    return RequestId(Health(app, {"database": lambda threads: registry.check()}))
 
 
 def _sql_registry(config: RegistryConfig) -> SqlRegistry:

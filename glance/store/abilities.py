@@ -121,6 +121,27 @@ def set_direct(descriptor: int, wanted: bool) -> bool:
     return changed != flags
 
 
+def try_writing(directory: Path) -> None:
+    """Write a block to a file that has no name, or loses it before, and wait until it is on the disk.
+
+    Raises OSError."""
+    descriptor = open_unnamed(directory)
+    if descriptor is None:
+        with _new_file(directory) as (path, named):
+            path.unlink()
+            _write_block(named)
+        return
+    try:
+        _write_block(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_block(descriptor: int) -> None:
+    os.write(descriptor, bytes(4096))
+    os.fsync(descriptor)
+
+
 def find_missing(directory: Path) -> list[str]:
     """Try all abilities; return those that are missing, each with its consequence, in words. Raises OSError."""
     missing = []

@@ -64,6 +64,12 @@ class FilesystemStore:
             return f"{self._datadir}, made now for user {_user(owner)}"
         return f"{self._datadir}, of user {_user(owner)}"
 
+    def check(self, threads: Threads) -> None:
+        """Write some bytes to a file without a name: a full or failing disk shows, and nothing is left."""
+        with self._translated("write"):
+            self._make(self._datadir)
+            threads.call(abilities.try_writing, self._datadir)
+
     def try_abilities(self) -> list[str]:
         with self._translated("write"):
             return abilities.find_missing(self._datadir)

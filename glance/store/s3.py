@@ -98,8 +98,30 @@ class S3Store:
                 return f"{self._bucket}, made now"
         return self._bucket
 
+    def check(self, threads: Threads) -> None:
+        with self._translated("check"):
+            try:
+                # A prefix that no object has: the answer is quick, however many objects or delete markers there are.
+                s3client.look(self._connected(), self._bucket, MaxKeys=1, Prefix="health-check/")
+            except s3client.errors() as error:
+                if code_of(error) != "NoSuchBucket" or not self._create_bucket:
+                    raise
+
     def try_abilities(self) -> list[str]:
-        return []
+        with self._translated("look"):
+            client = self._connected()
+            if not s3client.keeps_versions(client, self._bucket):
+                return []
+            known = s3client.can_list_versions(client, self._bucket)
+        if known:
+            return [
+                f"the bucket {self._bucket} keeps versions: Glance deletes an object with all of its versions, if "
+                "the owner of the access key has the right s3:DeleteObjectVersion"
+            ]
+        return [
+            f"the bucket {self._bucket} keeps versions, and this server may not list them: what it deletes lives on "
+            "there, and its space is not freed; the right s3:ListBucketVersions is missing"
+        ]
 
     def traces(self, name: str) -> list[str]:
         with self._translated("look"):
@@ -167,7 +189,7 @@ class S3Store:
             with self._translated("delete"):
                 client = self._connected()
                 s3client.abort_uploads(client, place)
-                client.delete_object(**place)
+                s3client.delete_object(client, place)
         except BlobMissing as gone:
             LOG.warning("nothing to delete: %s", gone)
 
@@ -331,7 +353,7 @@ class _Upload:
             return
         try:
             if self._is_ours():  # its end was answered too late, when we had given it up
-                self._client.delete_object(**self._place)
+                s3client.delete_object(self._client, self._place)
         except s3client.errors() as error:
             LOG.error("S3: the object %s is left of a failed upload: %s", upload["Key"], type(error).__name__)
 

@@ -20,6 +20,8 @@ from glance.core.ports import Threads
 from glance.store import reach
 from glance.store.parts import TURN, Part
 
+LOG = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT = 5  # seconds
 ATTEMPTS = 4  # of one request: after 5xx, "slow down" and broken connections, with a growing, random pause between
 CONNECTIONS = 100  # kept open to the server
@@ -83,6 +85,7 @@ _BY_STATUS = {
     301: "PermanentRedirect", 307: "TemporaryRedirect", 401: "InvalidAccessKeyId", 403: "AccessDenied",
     404: "NoSuchKey", 412: "PreconditionFailed", 413: "EntityTooLarge", 503: "SlowDown", 507: "QuotaExceeded",
 }  # fmt: skip
+_REFUSED = frozenset({"AccessDenied", "MethodNotAllowed", "NotImplemented"})  # of what is optional
 _OTHER_REGION = frozenset(code for code, row in _BY_CODE.items() if row[1] == _REGION)
 _TOLD = re.compile(r"[0-9A-Za-z:/._-]{1,200}", re.ASCII)  # what of an answer may stand in an advice
 
@@ -300,13 +303,18 @@ def read_errors() -> tuple[type[Exception], ...]:
 
 
 def listed(client: Any, bucket: str) -> Iterator[tuple[str, int, datetime, bool]]:
-    """Key, bytes, time (UTC) and whether it is whole, of every object and then of every multipart upload that has
-    not ended; nothing if there is no such bucket. Raises botocore's errors."""
+    """Yield key, bytes, time (UTC) and whether it is whole, of every object, then of every multipart upload that has
+    not ended, and then of every version that is not the current one; nothing if there is no such bucket. Raises
+    botocore's errors."""
     try:
         for item in _pages(client, "list_objects_v2", "Contents", Bucket=bucket):
             yield item["Key"], int(item["Size"]), _utc(item["LastModified"]), True
         for upload in _pages(client, "list_multipart_uploads", "Uploads", Bucket=bucket):
             yield upload["Key"], *_sent(client, bucket, upload), False
+        if keeps_versions(client, bucket):
+            for version in _versions(client, Bucket=bucket):
+                if "Size" not in version or not version["IsLatest"]:
+                    yield version["Key"], int(version.get("Size", 0)), _utc(version["LastModified"]), False
     except errors() as error:
         if code_of(error) != "NoSuchBucket":
             raise
@@ -332,6 +340,55 @@ def _pages(client: Any, operation: str, key: str, **place: str) -> Iterator[dict
 
 def _utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def keeps_versions(client: Any, bucket: str) -> bool:
+    """Return True if the bucket keeps versions of deleted objects, or has kept them; False also if this server may
+    not know. Raises botocore's errors."""
+    try:
+        return "Status" in client.get_bucket_versioning(Bucket=bucket)
+    except errors() as error:
+        if code_of(error) not in _REFUSED:
+            raise
+        LOG.info("S3: whether the bucket keeps versions is not known: %s", code_of(error))
+        return False
+
+
+def can_list_versions(client: Any, bucket: str) -> bool:
+    """Raises botocore's errors."""
+    try:
+        client.list_object_versions(Bucket=bucket, MaxKeys=1)
+    except errors() as error:
+        if code_of(error) not in _REFUSED:
+            raise
+        return False
+    return True
+
+
+def delete_object(client: Any, place: dict[str, str]) -> None:
+    """Delete an object, in a bucket that keeps versions with all of them. Raises botocore's errors.
+
+    Where this server may not delete versions, they stay: an operator may want just that, and no later try helps."""
+    answer = client.delete_object(**place)
+    if not answer.get("DeleteMarker") and not answer.get("VersionId"):
+        return
+    try:
+        versions = list(_versions(client, Bucket=place["Bucket"], Prefix=place["Key"]))
+        # The markers go last: without them, an older version would be the current one.
+        for version in sorted(versions, key=lambda each: "Size" not in each):
+            if version["Key"] == place["Key"]:
+                client.delete_object(**place, VersionId=version["VersionId"])
+    except errors() as error:
+        if code_of(error) not in _REFUSED:
+            raise
+        LOG.warning("S3: versions of %s are kept, and their space is not freed: %s", place["Key"], code_of(error))
+
+
+def _versions(client: Any, **place: str) -> Iterator[dict[str, Any]]:
+    """Yield all versions and all delete markers; these have no Size."""
+    for page in client.get_paginator("list_object_versions").paginate(**place, PaginationConfig={"PageSize": PAGE}):
+        yield from page.get("Versions", [])
+        yield from page.get("DeleteMarkers", [])
 
 
 def abort_uploads(client: Any, place: dict[str, str], *, but: str | None = None) -> None:

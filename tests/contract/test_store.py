@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from glance.core.errors import BlobMissing, BrokenUpload, Duplicate, OutsideStore, StoreDown, StoreFull
+from glance.core.inline import INLINE
 from glance.core.ports import Store
 from glance.store import abilities
 from glance.store.filesystem import BLOCK, FilesystemStore
@@ -248,6 +250,12 @@ def test_all_that_lies_there_is_told(store):
     assert list(store.held()) == []
 
 
+def test_a_check_leaves_nothing(store, held):
+    store.check(INLINE)
+    assert held() == []
+    assert list(store.held()) == []
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../1", "a/b", "/etc/passwd", "a\0", "a b", "1\n", "ü", "%2e%2e"], ids=ascii
 )
@@ -347,6 +355,19 @@ def test_a_full_or_failing_disk_leaves_nothing(files, datadir, monkeypatch, call
     put(FilesystemStore(datadir))
 
 
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_check_notices_a_full_disk_when_it_is_told(files, datadir, monkeypatch, call):
+    """NFS, for example, tells at fsync()."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(StoreFull):
+        files.check(INLINE)
+    assert on_disk(datadir) == []
+
+
 def test_a_directory_that_cannot_be_synced_does_not_keep_the_file(files, datadir, monkeypatch):
     calls = []
 
@@ -385,9 +406,18 @@ def test_a_disk_that_is_really_full(small_disk, monkeypatch, named):
     if named:
         refuse_unnamed_files(monkeypatch)
     store = FilesystemStore(small_disk / "images")
+    store.check(INLINE)
     with pytest.raises(StoreFull):
         put(store, bytes(100_000))
     assert on_disk(small_disk / "images") == []
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)) == 4096:
+            pass
+    with pytest.raises(StoreFull):
+        store.check(INLINE)
+    assert on_disk(small_disk / "images") == []
+    filler.unlink()
     location = put(store, bytes(30_000))  # there is room again
     assert read(store, location) == bytes(30_000)
 
@@ -457,9 +487,11 @@ def test_a_location_outside_is_neither_read_nor_deleted(files, datadir, canary, 
 
 def test_a_directory_where_nothing_may_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreDown) as caught:
-        put(FilesystemStore(tmp_path / "file" / "images"))
-    assert str(tmp_path) not in str(caught.value)
+    store = FilesystemStore(tmp_path / "file" / "images")
+    for act in (lambda: put(store), lambda: store.check(INLINE)):
+        with pytest.raises(StoreDown) as caught:
+            act()
+        assert str(tmp_path) not in str(caught.value)
 
 
 def test_unfinished_files_have_names_that_no_image_has(files, datadir, monkeypatch):

@@ -10,6 +10,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from botocore.loaders import JSONFileLoader
 from botocore.retries.standard import ExponentialBackoff
 
 from glance.core.errors import BlobMissing, BrokenUpload, Duplicate, GlanceError, OutsideStore, StoreDown, StoreFull
-from glance.core.inline import Inline
+from glance.core.inline import INLINE, Inline
+from glance.core.probe import probe
 from glance.store import parts as parts_module
 from glance.store import s3, s3client
 from glance.store.s3 import S3Store
 from tests.contract.test_store import (  # noqa: F401 - the suite of all stores, run here with the fixtures below
+    test_a_check_leaves_nothing,
     test_a_location_is_a_url_of_the_stores_own_schemes,
     test_a_name_that_might_mean_a_path_is_refused,
     test_a_reader_keeps_what_it_has_opened,
@@ -629,3 +632,118 @@ def test_nothing_at_debug_holds_a_secret(make, server, caplog):
         store.open("s3://none-such-bucket/1")
     assert server.s3_secret_key not in caplog.text
     assert "Signature" not in caplog.text
+
+
+# Buckets that keep versions
+
+
+@pytest.fixture
+def versions(look: Look) -> Callable[[], list[str]]:
+    """The names of all versions and delete markers that are left, in a bucket that keeps them."""
+    with suppress(look.client.exceptions.BucketAlreadyOwnedByYou):
+        look.client.create_bucket(Bucket=look.bucket)
+    look.client.put_bucket_versioning(Bucket=look.bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    def left() -> list[str]:
+        found = look.client.list_object_versions(Bucket=look.bucket)
+        return sorted(each["Key"] for each in found.get("Versions", []) + found.get("DeleteMarkers", []))
+
+    return left
+
+
+DENIED = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+
+
+def query_of(request: Request) -> str:
+    return request.target.partition("?")[2]
+
+
+@ONE_SERVER
+def test_what_is_deleted_leaves_no_version(store, look, versions):
+    locations = [put(store, data, name) for name, data in (("1", b"small"), ("2", DATA), ("11", b"other"))]
+    for _ in range(2):  # older versions of "1", and a marker
+        look.client.delete_object(Bucket=look.bucket, Key="1")
+        look.client.put_object(Bucket=look.bucket, Key="1", Body=b"small")
+    for location in locations[:2]:
+        store.delete(location)
+        with pytest.raises(BlobMissing):
+            store.open(location)
+    assert versions() == ["11"]
+    store.delete(locations[2])
+    store.delete(locations[2])
+    assert versions() == []
+
+
+@ONE_SERVER
+def test_the_check_that_writes_leaves_no_version(store, versions):
+    probe(store, INLINE)
+    assert versions() == []
+
+
+@ONE_SERVER
+def test_old_versions_are_told_and_deleted(store, look, versions):
+    """As those that were left by a Glance that did not delete them."""
+    location, kept = put(store, DATA, "1"), put(store, b"kept", "2")
+    look.client.delete_object(Bucket=look.bucket, Key="1")
+    whole = {each.location: each for each in store.held() if each.whole}
+    parts = [each for each in store.held() if not each.whole]
+    assert set(whole) == {kept}
+    assert {each.location for each in parts} == {location}
+    assert sum(each.size for each in parts) == len(DATA)
+    store.delete(location)
+    assert [each.location for each in store.held()] == [kept]
+    assert versions() == ["2"]
+
+
+@ONE_SERVER
+@pytest.mark.parametrize("refused", ["versions", "versionId="])
+def test_versions_that_may_not_be_deleted_stay(behind, proxy, versions, caplog, refused):
+    location = put(behind, b"small")
+    proxy.rule = lambda request: DENIED if refused in query_of(request) else None
+    behind.delete(location)
+    with pytest.raises(BlobMissing):
+        behind.open(location)
+    assert versions() == ["1", "1"]  # the version, and the marker that hides it
+    assert "versions of 1 are kept, and their space is not freed: AccessDenied" in caplog.text
+
+
+@ONE_SERVER
+def test_versions_are_only_looked_for_where_there_are_some(behind, proxy):
+    location = put(behind, b"small")
+    before = len(proxy.requests)
+    behind.delete(location)
+    assert [request.method for request in proxy.requests[before:]] == ["GET", "DELETE"]  # unfinished uploads, object
+
+
+@ONE_SERVER
+def test_a_bucket_that_keeps_versions_is_told(behind, proxy, versions):
+    (told,) = behind.try_abilities()
+    assert "s3:DeleteObjectVersion" in told
+    proxy.rule = lambda request: DENIED if "versions" in query_of(request) else None
+    (told,) = behind.try_abilities()
+    assert "space is not freed" in told
+    proxy.rule = lambda request: DENIED if "versioning" in query_of(request) else None
+    assert behind.try_abilities() == []
+
+
+def test_a_bucket_without_versions_is_not_told(store):
+    store.prepare()
+    assert store.try_abilities() == []
+
+
+def test_a_check_writes_nothing(behind, proxy):
+    put(behind)
+    before = len(proxy.requests)
+    behind.check(INLINE)
+    assert {request.method for request in proxy.requests[before:]} == {"GET"}
+    proxy.rule = lambda request: DENIED
+    with pytest.raises(StoreDown, match="does not allow"):
+        behind.check(INLINE)
+
+
+@ONE_SERVER
+def test_a_check_of_a_missing_bucket(make, held):
+    make().check(INLINE)  # the first upload makes it
+    assert held() == []
+    with pytest.raises(StoreDown, match="bucket does not exist"):
+        make(create_bucket_on_put=False).check(INLINE)

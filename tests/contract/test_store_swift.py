@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
 from glance.core.errors import BlobMissing, BrokenUpload, Duplicate, Mismatch, OutsideStore, StoreDown, StoreFull
+from glance.core.inline import INLINE
 from glance.core.ports import Source, Store
 from glance.store.swift import Account, Login, SwiftStore
 from tests.contract.test_store import (  # noqa: F401 - the suite of all stores runs here, too
     DATA,
     put,
     read,
+    test_a_check_leaves_nothing,
     test_a_location_is_a_url_of_the_stores_own_schemes,
     test_a_name_that_might_mean_a_path_is_refused,
     test_a_source_that_raises_leaves_nothing_and_keeps_its_error,
@@ -421,3 +424,30 @@ def test_stores_that_cannot_work(changed):
 def test_unchecked_certificates_are_logged_loud(caplog):
     Account(Login(address="https://127.0.0.1/auth/v1.0", user="a:b", key="secret", insecure=True))
     assert "NOT checked" in caplog.text
+
+
+def test_a_check_of_a_missing_container(swift):
+    store = make(swift, create_container_on_put=True)
+    store.check(INLINE)  # the first upload makes it
+    assert not store._container.exists()
+    with pytest.raises(StoreDown, match="container is missing"):
+        make(swift, create_container_on_put=False).check(INLINE)
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [({}, False), ({"X-Versions-Enabled": "True"}, True), ({"X-Versions-Location": "archive"}, True), ({"X-History-Location": "archive"}, True)],
+)  # fmt: skip
+def test_a_container_that_keeps_versions_is_told(swift, monkeypatch, headers, kept):
+    """By its headers: the Swift of the tests has no versions."""
+    store = make(swift)
+    store.prepare()
+    true_ask = store._container._account.ask
+
+    def ask(*arguments, **named):
+        status, answered, body = true_ask(*arguments, **named)
+        return status, CaseInsensitiveDict({**answered, **headers}), body
+
+    monkeypatch.setattr(store._container._account, "ask", ask)
+    told = store.try_abilities()
+    assert [("space is not freed" in each) for each in told] == [True] * kept

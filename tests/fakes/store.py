@@ -77,6 +77,9 @@ class MemoryStore:
         self.before("prepare")
         return "a dict"
 
+    def check(self, threads: Threads) -> None:
+        self.before("check")
+
     def try_abilities(self) -> list[str]:
         self.before("try_abilities")
         return []

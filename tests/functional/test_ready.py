@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/healthcheck/ready where a database or a store can be read and not written to, or is full: it tries, and says why."""
+"""/healthcheck/ready where a database or a store can be read and not written to, or is full: it tries, and says why; and
+what it writes for that."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import requests
 from tests.functional.daemons import Installation
 from tests.functional.test_operation import get
 from tests.functional.test_trouble import OCTETS, url, wait_for
+from tests.servers.moto import Moto
+from tests.servers.proxy import Answer, Proxy
 
 pytestmark = pytest.mark.functional
 
@@ -129,3 +132,73 @@ def test_all_that_does_not_work_is_told(installation: Installation) -> None:
     installation.start("api")
     status, text = ready(installation.api_port)
     assert (status, [line.split(": ")[1] for line in text.splitlines()]) == (503, ["registry", "store"])
+
+
+# Objects that the check writes, or does not
+
+
+S3 = """\
+s3_store_host = {url}
+s3_store_access_key = {moto.s3_access_key}
+s3_store_secret_key = {moto.s3_secret_key}
+s3_store_bucket = images
+s3_store_create_bucket_on_put = True
+s3_store_bucket_url_format = path
+workers = 2
+"""
+
+
+@pytest.fixture
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    made = Moto(tmp_path_factory.mktemp("moto"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def use_s3(installation: Installation, moto: Moto, proxy: Proxy, writes: bool) -> None:
+    installation.configure(api=S3.format(url=proxy.url, moto=moto) + f"health_check_writes = {writes}")
+    text = installation.config.read_text()
+    installation.config.write_text(text.replace("default_store = file", "default_store = s3"))
+    installation.environ["XDG_RUNTIME_DIR"] = str(installation.folder)
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_objects_are_written_if_wanted_and_once_in_a_minute(
+    installation: Installation, moto: Moto, writes: bool
+) -> None:
+    proxy = Proxy("127.0.0.1", moto.port)
+    use_s3(installation, moto, proxy, writes)
+    try:
+        for start in ("start", "restart"):  # other processes, and the same minute
+            assert installation.control("all", start).returncode == 0
+            # A look holds for 5 seconds in each process, and two answer: some requests come to both.
+            for _ in range(20):
+                assert ready(installation.api_port) == READY
+        written = {request.target for request in proxy.requests if request.method == "PUT"} - {"/images"}
+        assert len(written) == int(writes)  # one object, and a second time after the bucket was made
+        assert proxy.count("GET", "health-check") >= 2
+        if not writes:
+            assert {request.method for request in proxy.requests} == {"GET"}
+    finally:
+        installation.end()
+        proxy.close()
+
+
+def test_a_store_that_takes_nothing_is_noticed_by_writing(installation: Installation, moto: Moto) -> None:
+    proxy = Proxy("127.0.0.1", moto.port)
+    proxy.rule = lambda request: (
+        Answer(507, b"<Error><Code>QuotaExceeded</Code></Error>") if request.method == "PUT" else None
+    )
+    use_s3(installation, moto, proxy, True)
+    try:
+        installation.start()
+        reason = "not working: writing to the store: the store has no room for these bytes\n"
+        for _ in range(20):
+            assert ready(installation.api_port) == (503, reason)
+        assert len({request.target for request in proxy.requests if request.method == "PUT"}) <= 2  # bucket, object
+    finally:
+        installation.end()
+        proxy.close()

@@ -94,8 +94,16 @@ class SwiftStore:
         self._container.prepare(create=self._create)
         return self._container.name + ("" if known else ", made now")
 
+    def check(self, threads: Threads) -> None:
+        self._container.check(create=self._create)
+
     def try_abilities(self) -> list[str]:
-        return []
+        if not self._container.keeps_versions():
+            return []
+        return [
+            f"the container {self._container.name} keeps versions: what Glance deletes lives on there, and its space "
+            "is not freed until the versions are removed by hand"
+        ]
 
     def traces(self, name: str) -> list[str]:
         found = (item for item in self._container.listed(name) if item == name or item.startswith(f"{name}/"))

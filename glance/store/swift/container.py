@@ -37,17 +37,29 @@ class Container:
 
     def prepare(self, *, create: bool) -> None:
         """See that the container is there. It gets no ACL: nobody reads it but this server's own user."""
-        if self.exists():
+        if self.check(create=create):
             return
+        self._account.ask("PUT", self._path(), good=(201, 202))
+
+    def check(self, *, create: bool) -> bool:
+        """Return True if the container is there, False if it is missing and may be made. Raises StoreDown."""
+        if self.exists():
+            return True
         if not create:
             advice = f"make the container {self.name!r}, or set swift_store_create_container_on_put = True"
             LOG.error("swift store: %s", advice)
             raise StoreDown("Swift's container is missing", advice=advice)
-        self._account.ask("PUT", self._path(), good=(201, 202))
+        return False
 
     def exists(self) -> bool:
         status, _, _ = self._account.ask("HEAD", self._path(), good=(200, 204, 404))
         return status != 404
+
+    def keeps_versions(self) -> bool:
+        """Return True if deleted objects live on as versions."""
+        _, headers, _ = self._account.ask("HEAD", self._path(), good=(200, 204))
+        enabled = headers.get("X-Versions-Enabled", "").lower() == "true"
+        return enabled or bool(headers.get("X-Versions-Location") or headers.get("X-History-Location"))
 
     def head(self, name: str) -> Mapping[str, str] | None:
         """The headers of an object; None: there is none."""
