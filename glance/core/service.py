@@ -25,7 +25,7 @@ from glance.core.errors import (
     RangeNotSatisfiable,
     UnknownStore,
 )
-from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, Span, Status
+from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, Span, Status, Unset
 from glance.core.inline import INLINE
 from glance.core.leases import LEASE
 from glance.core.listing import every
@@ -127,8 +127,9 @@ class ImageService:
         self, ctx: Context, image: Image, url: str, *, store: str | None = None, change: ImageChange | None = None
     ) -> Image:
         """Have the bytes of a queued image fetched from a URL, as copy_from() does. Raises WrongState, too."""
-        size, location = self._plan_copy(ctx, image, url, store)
         wanted = ImageChange() if change is None else change
+        promised = image.size if isinstance(wanted.size, Unset) else wanted.size or image.size
+        size, location = self._plan_copy(ctx, replace(image, size=promised), url, store)
         change = replace(wanted, size=size, copy_from=url, locations=(location,), charged=size, lease=0)
         image = self._registry.update(ctx, image.id, change, expect=Status.QUEUED)
         self._wake()
@@ -140,13 +141,13 @@ class ImageService:
 
         Raises NotAllowed, Invalid, Duplicate, Conflict."""
         told = self._examine(ctx, Action.SET_IMAGE_LOCATION, location, size)
-        active = replace(draft, status=Status.ACTIVE, locations=(location,))
-        return self._registry.add(ctx, active if told is None else replace(active, size=told))
+        size = draft.size or None if told is None else told
+        return self._registry.add(ctx, replace(draft, status=Status.ACTIVE, locations=(location,), size=size))
 
     def activate(
         self,
         ctx: Context,
-        image_id: str,
+        image: Image,
         location: str,
         *,
         change: ImageChange | None = None,
@@ -154,10 +155,12 @@ class ImageService:
     ) -> Image:
         """Make a queued image of bytes that lie elsewhere, as register() does. Raises WrongState, too."""
         told = self._examine(ctx, Action.SET_IMAGE_LOCATION, location, size)
-        active = replace(change or ImageChange(), status=Status.ACTIVE, locations=(location,))
-        if told is not None:
-            active = replace(active, size=told)
-        return self._registry.update(ctx, image_id, active, expect=Status.QUEUED)
+        change = change or ImageChange()
+        given = image.size if isinstance(change.size, Unset) else change.size
+        active = replace(
+            change, status=Status.ACTIVE, locations=(location,), size=given or None if told is None else told
+        )
+        return self._registry.update(ctx, image.id, active, expect=Status.QUEUED)
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         """With `deleted`, an image is found that is deleted, too. Raises NotFound."""
@@ -243,8 +246,9 @@ class ImageService:
         self._registry.drop_member(ctx, image_id, tenant)
 
     def _examine(self, ctx: Context, action: Action, url: str, size: int | None) -> int | None:
-        """What the server of a URL tells about the number of its bytes, if the caller may name one. A `size` of 0
-        promises nothing: it is what images have of which no size is known."""
+        """Return the size that the server of a URL announces, or None, if the caller may name URLs.
+
+        `size` is the promise of the caller, where 0 means unknown. Raises NotAllowed, Invalid, Conflict."""
         self._policy.check(ctx, action)
         told = self._stores.external(url).examine(url)
         if size and told is not None and told != size:
@@ -252,7 +256,7 @@ class ImageService:
         return told
 
     def _plan_copy(self, ctx: Context, image: Image, url: str, store: str | None) -> tuple[int | None, str]:
-        """The size that the server of the URL tells, or else the record, and where the bytes will lie."""
+        """Return the size of the data, if it is announced or promised, and the location of the copy."""
         driver = self._stores.named(store)
         told = self._examine(ctx, Action.COPY_FROM, url, image.size)
-        return image.size if told is None else told, driver.location_of(image.id)
+        return image.size or None if told is None else told, driver.location_of(image.id)

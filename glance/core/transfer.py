@@ -104,6 +104,7 @@ class Transfers:
     def copy(self, ctx: Context, image: Image, holder: str, threads: Threads) -> Image:
         """Fetch the bytes of a queued image from the URL in its record, which names this holder.
 
+        The checksum in the record is a promise; so is its size, if the source does not announce one.
         Raises what run() raises."""
         url, driver = image.copy_from, self._stores.keeping(image.locations[0])
         if url is None or driver is None:
@@ -116,7 +117,8 @@ class Transfers:
             raise
         try:
             source = BlobSource(blob, threads, sender=image.owner or "")
-            return self.run(ctx, transfer, source, ImageChange(), size=blob.size)
+            size = image.size or None if blob.size is None else blob.size
+            return self.run(ctx, transfer, source, ImageChange(), size=size, checksum=image.checksum)
         except NotFound:  # maybe before it was ours to fail
             self._withdraw(_ourselves(ctx), transfer, threads, theirs=False)
             raise

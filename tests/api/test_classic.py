@@ -158,6 +158,25 @@ def test_a_location_of_unknown_size_is_read_to_its_end(api, web):
     assert api("GET", "/images/1").body == DATA
 
 
+def test_an_unknown_size_of_a_location_stays_unknown(api, web):
+    api.add(location=web.url("chunked"), size="0")
+    queued = api.add(size="0")["id"]
+    assert api("PUT", f"/images/{queued}", {"x-image-meta-location": web.url("chunked")}).status_int == 200
+    for number in (1, queued):
+        echoed = api("PUT", f"/images/{number}", {"x-image-meta-size": "0", "x-image-meta-name": "new"})
+        assert (echoed.status_int, echoed.json["image"]["name"]) == (200, "new")
+        assert api.registry.get(OPERATOR, str(number)).size is None
+        assert api("GET", f"/images/{number}", {"Range": "bytes=0-9"}).body == DATA
+        assert api("PUT", f"/images/{number}", {"x-image-meta-size": "5"}).status_int == 400
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_size_of_0_beside_data_is_unknown(api, chunked):
+    headers = {"x-image-meta-type": "raw", "x-image-meta-size": "0"}
+    image = api("POST", "/images", headers, BYTES, chunked=chunked).json["image"]
+    assert (image["status"], image["size"]) == ("active", len(BYTES))
+
+
 @pytest.mark.parametrize("path", ["nothing", "broken", "nonsense"])
 def test_a_location_without_an_image_is_refused(api, web, path):
     response = api("POST", "/images", {"x-image-meta-type": "raw", "x-image-meta-location": web.url(path)})

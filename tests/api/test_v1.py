@@ -308,6 +308,45 @@ def test_a_size_of_0_promises_nothing_of_another_server(api, web):
     assert api("POST", "/v1/images", copy).json["image"]["size"] == 1_024_000
 
 
+@pytest.mark.parametrize("header", ["x-image-meta-location", "x-glance-api-copy-from"])
+def test_a_reserved_size_is_a_promise_about_another_server(api, web, header):
+    for reserved, given in ((5, None), (None, 5), (1_024_000, 5), (5, 0)):
+        image = create(api, None, **({"size": str(reserved)} if reserved else {}))
+        headers = {**RAW, header: web.url("whole")} | ({} if given is None else {"x-image-meta-size": str(given)})
+        assert api("PUT", f"/v1/images/{image['id']}", headers).status_int == 409
+        assert meta(api, image["id"])["status"] == "queued"
+
+
+def test_an_unknown_size_of_another_servers_data_stays_unknown(api, web):
+    made = create(api, None, location=web.url("chunked"), size="0")
+    later = create(api, None)
+    headers = {**RAW, "x-image-meta-location": web.url("chunked"), "x-image-meta-size": "0"}
+    assert api("PUT", f"/v1/images/{later['id']}", headers).status_int == 200
+    for image in (made, later):
+        assert api.registry.get(OPERATOR, image["id"]).size is None
+        assert len(api("GET", f"/v1/images/{image['id']}").body) == 1_024_000
+        echoed = api("PUT", f"/v1/images/{image['id']}", {"x-image-meta-size": "0", "x-image-meta-name": "new"})
+        assert (echoed.status_int, echoed.json["image"]["name"]) == (200, "new")
+        assert api.registry.get(OPERATOR, image["id"]).size is None
+        assert api("PUT", f"/v1/images/{image['id']}", {"x-image-meta-size": "5"}).status_int == 403
+
+
+@pytest.mark.parametrize("promise", [{"size": "5"}, {"checksum": "0" * 32}])
+def test_a_copy_that_breaks_a_promise_kills_its_image(api, web, promise):
+    headers = {f"x-image-meta-{name}": value for name, value in promise.items()}
+    response = api("POST", "/v1/images", {**RAW, **headers, "x-glance-api-copy-from": web.url("chunked")})
+    assert response.status_int == 201
+    api.recover()
+    assert (meta(api, response.json["image"]["id"])["status"], api.stored()) == ("killed", [])
+
+
+def test_an_empty_size_or_checksum_leaves_those_of_an_active_image(api):
+    image = create(api)
+    headers = {"x-image-meta-size": "", "x-image-meta-checksum": "", "x-image-meta-name": "new"}
+    after = api("PUT", f"/v1/images/{image['id']}", headers).json["image"]
+    assert (after["name"], after["size"], after["checksum"]) == ("new", 5120, MD5)
+
+
 def test_a_copy_is_queued_and_comes(api, web):
     image = create(api, None, **{"name": "copy"})
     response = api(

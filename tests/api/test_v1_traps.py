@@ -159,11 +159,27 @@ def test_trap_12_what_clients_echo_is_accepted(api, name):
     assert (other.status_int, "Bad header" in other.text) == (400, True)
 
 
-@pytest.mark.parametrize("size", [len(BYTES) - 1, len(BYTES) + 1, 0])
+@pytest.mark.parametrize("size", [len(BYTES) - 1, len(BYTES) + 1])
 def test_trap_13_a_size_beside_a_chunked_body_is_verified(api, size):
     response = api("POST", "/v1/images", {**RAW, "x-image-meta-size": str(size)}, BYTES, chunked=True)
     assert response.status_int == 400
     assert (statuses(api), api.stored()) == (["killed"], [])
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_trap_13_a_size_of_0_beside_data_is_unknown(api, chunked):
+    headers = {**RAW, "x-image-meta-size": "0"}
+    created = api("POST", "/v1/images", headers, BYTES, chunked=chunked)
+    reserved = create(api, None)
+    updated = api("PUT", f"/v1/images/{reserved['id']}", headers, BYTES, chunked=chunked)
+    for response in (created, updated):
+        assert (response.json["image"]["status"], response.json["image"]["size"]) == ("active", len(BYTES))
+
+
+def test_trap_13_a_size_of_0_does_not_cancel_the_promise_of_the_reservation(api):
+    image = create(api, None, size="5119")
+    response = api("PUT", f"/v1/images/{image['id']}", {"x-image-meta-size": "0"}, BYTES, chunked=True)
+    assert (response.status_int, meta(api, image["id"])["status"]) == (400, "killed")
 
 
 @pytest.mark.parametrize("promise", [{"size": "5119"}, {"checksum": "0" * 32}])

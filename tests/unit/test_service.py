@@ -304,10 +304,10 @@ def test_a_reservation_can_be_abandoned_and_nothing_else(service, records, queue
 
 
 def test_bytes_elsewhere(service, records, queued):
-    image = service.activate(CTX, queued.id, "http://example.org/image", change=ImageChange(size=9))
+    image = service.activate(CTX, queued, "http://example.org/image", change=ImageChange(size=9))
     assert (image.status, image.locations, image.size) == (Status.ACTIVE, ("http://example.org/image",), 9)
     with pytest.raises(WrongState):
-        service.activate(CTX, queued.id, "http://example.org/other")
+        service.activate(CTX, queued, "http://example.org/other")
 
 
 @pytest.mark.parametrize(("place", "size"), [("image", 9), ("sized", 5)])
@@ -318,7 +318,7 @@ def test_an_image_of_bytes_elsewhere(service, records, place, size):
 
 
 def test_the_size_that_is_told_is_the_size(service, queued):
-    assert service.activate(CTX, queued.id, "http://example.org/sized", change=ImageChange(size=9)).size == 5
+    assert service.activate(CTX, queued, "http://example.org/sized", change=ImageChange(size=9)).size == 5
 
 
 @pytest.mark.parametrize("location", [
@@ -327,7 +327,7 @@ def test_the_size_that_is_told_is_the_size(service, queued):
 ])  # fmt: skip
 def test_places_that_cannot_be_registered(service, records, queued, location):
     with pytest.raises(Invalid):
-        service.activate(CTX, queued.id, location)
+        service.activate(CTX, queued, location)
     with pytest.raises(Invalid):
         service.register(CTX, Image(), location)
     assert records.only() == queued
@@ -354,7 +354,7 @@ def test_a_part_behind_the_end(service, store, active, span):
 
 
 def test_bytes_elsewhere_of_unknown_size_are_read(service, queued):
-    image = service.activate(CTX, queued.id, "http://example.org/image", change=ImageChange(size=9))
+    image = service.activate(CTX, queued, "http://example.org/image", change=ImageChange(size=9))
     assert b"".join(service.open(CTX, image)) == b"elsewhere"
 
 
@@ -427,7 +427,7 @@ def test_bytes_that_cannot_be_removed_do_not_keep_the_record(service, records, s
 
 
 def test_bytes_of_others_are_forgotten_not_removed(service, records, store, queued):
-    service.activate(CTX, queued.id, "http://example.org/image")
+    service.activate(CTX, queued, "http://example.org/image")
     store.before = failing(AssertionError("not ours"))
     service.delete(CTX, queued.id)
     assert records.only().deleted

@@ -72,10 +72,12 @@ class Images:
         elif location is not None and location not in image.locations:
             if image.status is not Status.QUEUED:
                 raise WrongState(f"image {number} is {image.status}: a location is taken while it is queued")
-            image = self._service.activate(ctx, image.id, location, change=change)
+            image = self._service.activate(ctx, image, location, change=change)
         else:
-            if image.status is Status.ACTIVE and change.size not in (UNSET, image.size):
-                raise Invalid(f"image {number} has {image.size} bytes: the size of an active image is fixed")
+            if image.status is Status.ACTIVE:  # clients send back the size they were told, 0 for an unknown one
+                if change.size not in (UNSET, image.size or 0):
+                    raise Invalid(f"image {number} has {image.size} bytes: the size of an active image is fixed")
+                change = replace(change, size=UNSET)
             # A size is right for the status it was judged by, and an upload may be about to change that.
             expect = None if change.size is UNSET else image.status
             image = self._service.update(ctx, image.id, change, expect=expect)

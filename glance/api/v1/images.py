@@ -102,7 +102,7 @@ class Images:
         fields, properties = shapes.texts_of(request)
         source = self._source_of(request, fields)
         change = v1.change_from(fields, properties, image)
-        _check_fixed(image, fields, change)
+        change = _without_fixed(image, fields, change)
         if not ctx.is_admin:
             change = replace(change, owner=UNSET)
         if not source.body and v1.is_true(request.headers.get(PURGE, "true")):
@@ -121,7 +121,8 @@ class Images:
         if source.is_any and image.status is not Status.QUEUED:
             raise Invalid(f"the image is {image.status}, not in queued status: it takes no bytes from elsewhere")
         if source.location is not None:
-            return self._service.activate(ctx, image.id, source.location, change=change, size=_promised(change.size))
+            size = _promised(change.size) or image.size
+            return self._service.activate(ctx, image, source.location, change=change, size=size)
         if source.copy_from is not None:
             return self._service.copy_into(ctx, image, source.copy_from, store=source.store, change=change)
         # A size is right for the status it was judged by, and an upload may be about to change that.
@@ -129,12 +130,13 @@ class Images:
         return self._service.update(ctx, image.id, change, expect=expect)
 
     def _upload(self, request: Request, image: Image, change: ImageChange, source: "Source") -> Image:
-        """Take the body for the bytes of a queued image. The size and the checksum that the change names are
-        promises, and so are those of the reservation, where a size of 0 stands for one that was not told."""
+        """Store the body as the data of a queued image.
+
+        The size and the checksum in `change` are promises, and so are those of the reservation. Beside data, a size
+        of 0 means that the size is unknown."""
         ctx = context_of(request)
-        size, checksum = _promised(change.size), _promised(change.checksum) or image.checksum
-        if size is None:
-            size = image.size or None
+        size = _promised(change.size) or image.size or None
+        checksum = _promised(change.checksum) or image.checksum
         try:
             body = _octets_of(request, size)
         except Invalid as error:
@@ -204,16 +206,21 @@ def _octets_of(request: Request, size: int | None) -> BodySource:
     return body
 
 
-def _check_fixed(image: Image, fields: v1.Texts, change: ImageChange) -> None:
-    """What nobody sets; the same values may be sent again, as clients do. Raises NotAllowed."""
+def _without_fixed(image: Image, fields: v1.Texts, change: ImageChange) -> ImageChange:
+    """Return the change without the fields that no client sets.
+
+    Clients send back what they were told, so the recorded values are accepted; an unknown size was told as 0.
+    Raises NotAllowed for other values."""
     for name, now in (("id", image.id), ("status", str(image.status))):
         if fields.get(name) not in (None, now):
             raise NotAllowed(f"the {name} of an image cannot be set")
-    if image.status is Status.ACTIVE:
-        pairs = {"size": (change.size, image.size), "checksum": (change.checksum, image.checksum)}
-        for name, (given, recorded) in pairs.items():
-            if given not in (UNSET, None, recorded):
-                raise NotAllowed(f"the {name} of an active image cannot be set: its bytes have one")
+    if image.status is not Status.ACTIVE:
+        return change
+    pairs = {"size": (change.size, image.size or 0), "checksum": (change.checksum, image.checksum)}
+    for name, (given, recorded) in pairs.items():
+        if given not in (UNSET, None, recorded):
+            raise NotAllowed(f"the {name} of an active image cannot be set: it follows from the image data")
+    return replace(change, size=UNSET, checksum=UNSET)
 
 
 def _promised(value: T | Unset) -> T | None:
