@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
@@ -31,11 +31,16 @@ MAX_HOPS = 5  # redirects that are followed
 BLOCK = 256 * 1024  # bytes read at a time
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 LEAST_RATE = 1024  # bytes per second, on the average, of a server that is waited for
-GONE = frozenset({404, 410})
+WHOLE = frozenset({200, 203})  # 203: a proxy on the way has changed the headers
+GONE = frozenset({404, 410, 416})
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "glance", "Connection": "close"}
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class _Unreachable(StoreDown):
+    """No connection, or no answer in time. Asking in another way would not help."""
 
 
 class HttpStore:
@@ -50,27 +55,26 @@ class HttpStore:
         self._timeout = timeout
 
     def examine(self, location: str) -> int | None:
-        """Judge a URL that a user wants to register, and ask for its size; None: not told.
+        """Check a URL that a user wants to register and return the size of its data, or None if it is unknown.
 
-        Raises Invalid, also when nothing is there or nobody answers: in one text, so that nobody can search a
-        network by it.
+        Raises Invalid, also if the data is missing or its server does not answer: always with one text, so that
+        nobody can search a network by it.
         """
         try:
-            answer = self._ask("HEAD", location, {})
+            return self._find_size(location)
         except (BlobMissing, StoreDown) as error:
             LOG.warning("a location is refused: %s", error)
             raise Invalid("this location does not answer as an image would") from error
-        answer.close()
-        return _announced(answer)
 
     def open(self, location: str, *, start: int = 0, length: int | None = None) -> StreamBlob:
         """As core/ports.py has it; Invalid for a URL that may not be fetched (any more).
 
         A server that ignores Range is read from its beginning.
         """
-        whole = start == 0 and length is None
-        last = "" if length is None else str(start + length - 1)
-        answer = self._ask("GET", location, {} if whole else {"Range": f"bytes={start}-{last}"})
+        wanted: dict[str, str] = {}
+        if (start or length is not None) and length != 0:
+            wanted["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
+        answer = self._ask("GET", location, wanted, good=WHOLE | {206} if wanted else WHOLE)
         try:
             if answer.status == 206:
                 size, total = _announced(answer), _total_of_part(answer, start)
@@ -87,19 +91,43 @@ class HttpStore:
             answer.close()
             raise
 
-    def _ask(self, method: str, location: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-        """A good answer, after some redirects, each judged anew. Raises Invalid, BlobMissing, StoreDown."""
+    def _find_size(self, location: str) -> int | None:
+        """Ask by HEAD, and by GET for one byte if HEAD fails or announces no data.
+
+        URLs may be signed for GET alone, and there are servers without HEAD and those that announce 0 bytes to it.
+        """
+        try:
+            with closing(self._ask("HEAD", location, {})) as answer:
+                if size := _announced(answer):
+                    return size
+        except _Unreachable:
+            raise
+        except (BlobMissing, StoreDown) as error:
+            LOG.info("a location is asked for by GET, its server does not answer HEAD: %s", error)
+        with closing(self._ask("GET", location, {"Range": "bytes=0-0"}, good=WHOLE | {206, 416})) as answer:
+            if answer.status == 206:
+                return _total_of_part(answer, 0)
+            if answer.status in WHOLE:  # the server ignores Range; its data is not read
+                return _announced(answer)
+        with closing(self._ask("GET", location, {})) as answer:  # no byte has the number 0
+            return _announced(answer)
+
+    def _ask(
+        self, method: str, location: str, headers: dict[str, str], *, good: frozenset[int] = WHOLE
+    ) -> http.client.HTTPResponse:
+        """Return an answer with one of the `good` statuses, after some redirects, each judged anew.
+
+        Raises Invalid, BlobMissing, StoreDown."""
         for _ in range(MAX_HOPS + 1):
             answer = self._exchange(self._guard.judge(location), method, headers)
-            if answer.status in REDIRECTS and answer.headers.get("Location"):
-                location = urljoin(location, answer.headers["Location"])
-                answer.close()
-                continue
-            if answer.status == 200 or (answer.status == 206 and "Range" in headers):
+            if answer.status in good:
                 return answer
             answer.close()
+            if answer.status in REDIRECTS and answer.headers.get("Location"):
+                location = urljoin(location, answer.headers["Location"])
+                continue
             if answer.status in GONE:
-                raise BlobMissing("the server of the image has it no more")
+                raise BlobMissing("the server of the image has no such data")
             raise StoreDown(f"the server of the image answered {answer.status}")
         raise StoreDown(f"the server of the image redirects more than {MAX_HOPS} times")
 
@@ -107,13 +135,18 @@ class HttpStore:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.response_class = LargeHeadResponse  # another Glance sends a header for each property of an image
         try:
-            with self._connected(target) as sock:
+            sock = self._connected(target)
+        except (OSError, ValueError) as error:
+            raise _Unreachable(f"the server of the image cannot be reached: {type(error).__name__}") from error
+        try:
+            with sock:
                 connection.sock = _Paced(sock)
                 connection.request(method, target.path, headers=HEADERS | {"Host": _authority(target)} | headers)
                 # The answer reads from a file of its own on the socket, which its close() closes at last.
                 return connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise StoreDown(f"the server of the image does not answer: {type(error).__name__}") from error
+            kind = _Unreachable if isinstance(error, TimeoutError) else StoreDown
+            raise kind(f"the server of the image does not answer: {type(error).__name__}") from error
 
     def _connected(self, target: Target) -> socket.socket:
         sock = socket.create_connection((target.address, target.port), self._connect_timeout)

@@ -80,8 +80,49 @@ def test_a_range_is_asked_for_and_passed_through(store, web):
 
 def test_the_size_is_asked_by_head(store, web):
     assert store.examine(web.url("whole")) == len(DATA)
-    assert store.examine(web.url("chunked")) is None
-    assert [request[0] for request in web.requests] == ["HEAD", "HEAD"]
+    assert [request[0] for request in web.requests] == ["HEAD"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 500, 501])
+def test_size_is_asked_by_get_if_head_fails(store, web, status):
+    assert store.examine(web.url(f"get_only?status={status}")) == len(DATA)
+    assert [request[0] for request in web.requests] == ["HEAD", "GET"]
+    assert web.requests[-1][2]["Range"] == "bytes=0-0"
+
+
+@pytest.mark.parametrize(("path", "size"), [
+    ("head_of_0", len(DATA)), ("head_of_0?then=whole", len(DATA)), ("head_of_0?then=chunked", None), ("head_of_0?then=empty", 0),
+    ("get_only?then=whole", len(DATA)), ("get_only?then=changed_on_the_way", len(DATA)), ("get_only?then=empty", 0),
+    ("chunked", None), ("empty", 0), ("changed_on_the_way", len(DATA)), ("drops_head", len(DATA)),
+    ("to?url=/get_only", len(DATA)),
+])  # fmt: skip
+def test_size_that_get_announces(store, web, path, size):
+    assert store.examine(web.url(path)) == size
+    if size is not None:
+        assert store.open(web.url(path)).total == size
+
+
+@pytest.mark.parametrize("path", ["head_of_0?then=nothing", "get_only?then=broken", "get_only?then=gone"])
+def test_a_location_whose_get_fails_is_refused(store, web, path):
+    with pytest.raises(Invalid):
+        store.examine(web.url(path))
+
+
+def test_data_is_not_read_to_learn_its_size(store, web):
+    assert store.examine(web.url("get_only?then=endless")) == 10**12
+    assert web.sent < 100 * len(DATA)
+
+
+def test_a_server_that_is_silent_is_asked_once(store, web):
+    with pytest.raises(Invalid):
+        store.examine(web.url("silent"))
+    assert [request[0] for request in web.requests] == ["HEAD"]
+
+
+def test_ranges_that_the_data_does_not_have(store, web):
+    with pytest.raises(BlobMissing):
+        store.open(web.url("empty"), start=1)
+    assert read(store, web.url("ranged"), length=0) == b""
 
 
 @pytest.mark.parametrize("path", ["nothing", "gone"])

@@ -43,6 +43,45 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer_whole(self) -> None:
         self._send(200, DATA)
 
+    def answer_get_only(self) -> None:
+        """As URLs that are signed for GET answer to HEAD, or servers that do not know it."""
+        if self.command == "HEAD":
+            self._head(int(self.query.get("status", "403")), {"Content-Length": "0"})
+        else:
+            getattr(self, f"answer_{self.query.get('then', 'ranged')}")()
+
+    def answer_drops_head(self) -> None:
+        """Close the connection without an answer to HEAD."""
+        if self.command == "HEAD":
+            self.close_connection = True
+        else:
+            self.answer_ranged()
+
+    def answer_head_of_0(self) -> None:
+        """Announce no data to HEAD, whatever there is."""
+        if self.command == "HEAD":
+            self._head(200, {"Content-Length": "0"})
+        else:
+            getattr(self, f"answer_{self.query.get('then', 'ranged')}")()
+
+    def answer_empty(self) -> None:
+        """An image of no bytes, where no range can be satisfied."""
+        ranged = "Range" in self.headers
+        self._send(416 if ranged else 200, b"", {"Content-Range": "bytes */0"} if ranged else {})
+
+    def answer_changed_on_the_way(self) -> None:
+        self._send(203, DATA)
+
+    def answer_endless(self) -> None:
+        """Ignore Range, and send far more than anyone wants to read."""
+        self._head(200, {"Content-Length": str(10**12)})
+        if self.command == "GET":
+            with suppress(OSError):
+                while not self.server.ended.is_set():
+                    self.wfile.write(DATA)
+                    self.server.sent += len(DATA)
+        self.close_connection = True
+
     def answer_chunked(self) -> None:
         self._head(200, {"Transfer-Encoding": "chunked"})
         if self.command == "GET":
@@ -130,6 +169,7 @@ class Web(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.files: dict[str, bytes] = {}
+        self.sent = 0  # bytes of endless answers
         self.ended = threading.Event()
 
     def url(self, path: str) -> str:
