@@ -47,7 +47,7 @@ def usage_of(images: Iterable[Image], stores: Stores) -> Usage:
     others: dict[Status, Amount] = defaultdict(Amount)
     for image in images:
         if image.status is Status.ACTIVE:
-            scheme = image.locations[0].partition(":")[0] if image.locations else None
+            scheme = image.locations[0].partition(":")[0].lower() if image.locations else None
             store = None if scheme is None else names.get(scheme, scheme)
             active[image.owner, store].add(1, image.size or 0)
         else:

@@ -34,14 +34,14 @@ class StoreSet:
         raise UnknownStore(f"no store {shown(name)} here: expected one of {', '.join(self._stores)}")
 
     def holding(self, location: str) -> ReadStore:
-        scheme = location.partition(":")[0]
+        scheme = location.partition(":")[0].lower()
         store: ReadStore | None = self._writable.get(scheme) or self._external.get(scheme)
         if store is None:
             raise UnknownStore(f"no store here reads {shown(scheme)} locations")
         return store
 
     def external(self, location: str) -> ExternalStore:
-        store = self._external.get(location.partition("://")[0])
+        store = self._external.get(location.partition("://")[0].lower())
         if store is None:
             name = location.partition(":")[0].strip().lower()
             schemes = " or ".join(f"{scheme}://" for scheme in sorted(self._external)) or "no"

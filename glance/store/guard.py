@@ -1,30 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one judge of URLs that users name and this server would fetch.
+"""Judge the URLs that users name and this server would fetch.
 
-A URL of a user must not let him talk to what only the server can reach: its own ports, its network, a cloud's
-metadata address (CVE-2017-7200, CVE-2026-34881, CVE-2026-71196 to -71198). So a name is resolved here, once; it
-is refused if any of its addresses is not a public one; and the connection goes to the address that was judged.
-The same judgement is made when a URL is registered, when it is fetched, and at every redirect.
+A URL of a user must not reach what only this server can reach: its own ports, its network, a cloud's metadata
+address (CVE-2017-7200, CVE-2026-34881, CVE-2026-71196 to -71198). So a name is resolved here, once. It is refused if
+any of its addresses is not a public one, and the connection goes to the addresses that were judged. The same
+judgement is made when a URL is registered, when it is fetched, and at every redirect.
 """
 
 import ipaddress
 import re
 import socket
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
-from glance.core.errors import Invalid
+from glance.core.errors import Invalid, StoreDown
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-MAX_URL = 4096  # characters
+MAX_URL = 4096  # characters, percent-encoded
+LOOKUPS = 8  # names of users that are resolved at a time: slow ones must not hold up those of the configuration
+LOOKUP_PATIENCE = 10.0  # seconds that a name may wait for its turn
 PORTS = {"http": 80, "https": 443}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: holds an IPv4 address in its last 32 bits
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291: all that IANA gives out
 
-_URL = re.compile(r"[!-~]+", re.ASCII)  # no spaces, no control characters, nothing that is not ASCII
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_CONTROL = re.compile(rb"[\0-\x1f\x7f]")
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?", re.ASCII)  # urlsplit() reads http://a[::1]b/ as well
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*", re.ASCII)
 _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.ASCII)  # a last label that resolvers read as a number
@@ -32,38 +36,62 @@ _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.ASCII)  # a last label that re
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect to, and what to ask there."""
+    """Where to connect to, and what to ask for there."""
 
     scheme: str
     host: str  # for the Host header and for TLS; lower case, without brackets
     port: int
-    path: str  # with the query
-    address: str  # of the connection
+    path: str  # with the query, percent-encoded
+    addresses: tuple[str, ...]  # to try in this order
 
 
 class Guard:
-    """`allowed` opens what is closed by default: names of hosts, addresses, and networks such as 10.1.0.0/16."""
+    """Judges URLs.
+
+    `allowed` opens what is closed by default: host names, addresses, and networks such as 10.1.0.0/16. Host names
+    are compared without regard to letter case and a trailing dot.
+    """
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
-        """Raises ValueError for an entry that is none of these."""
+        """Raise ValueError for an entry that is neither a name nor an address nor a network."""
         self._names: set[str] = set()
         self._networks: list[Network] = []
+        self._lookups = threading.BoundedSemaphore(LOOKUPS)
         for entry in allowed:
             try:
                 self._networks.append(ipaddress.ip_network(entry))
             except ValueError:
-                name = entry.lower()
-                if not _NAME.fullmatch(name) or "/" in name or _NUMERIC.fullmatch(name.rpartition(".")[2]):
+                name = entry.lower().removesuffix(".")
+                if not _NAME.fullmatch(name) or _NUMERIC.fullmatch(name.rpartition(".")[2]):
                     raise ValueError(f"{entry!r} is no host name, address or network") from None
                 self._names.add(name)
 
     def judge(self, url: str) -> Target:
-        """Take a URL apart, resolve its host, and say where to connect to. Raises Invalid."""
-        scheme, host, port, path = _parsed(url)
-        addresses = _resolved(host, port)
+        """Take a URL apart, resolve its host, and return where to connect to.
+
+        Raises Invalid, and StoreDown if the name cannot be resolved now."""
+        scheme, host, port, path = _parse(url)
+        addresses = self._resolve(host, port)
         if host not in self._names and not all(self._may_reach(address) for address in addresses):
             raise _refused()
-        return Target(scheme, host, port, path, str(addresses[0]))
+        return Target(scheme, host, port, path, tuple(map(str, addresses)))
+
+    def _resolve(self, host: str, port: int) -> list[Address]:
+        """Return the addresses of a host in the resolver's order, each once."""
+        if not self._lookups.acquire(timeout=LOOKUP_PATIENCE):
+            raise StoreDown("too many host names are being resolved")
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+                raise StoreDown("the name of the image's server cannot be resolved now") from None
+            raise _refused() from None
+        finally:
+            self._lookups.release()
+        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        if not addresses:
+            raise _refused()
+        return list(dict.fromkeys(addresses))
 
     def _may_reach(self, address: Address) -> bool:
         if any(address in network for network in self._networks):
@@ -76,15 +104,37 @@ class Guard:
         return address.is_global and not address.is_multicast and not address.is_reserved and not _is_ours(address)
 
 
-def _parsed(url: str) -> tuple[str, str, int, str]:
-    if len(url) > MAX_URL or not _URL.fullmatch(url) or "\\" in url:
-        raise Invalid(f"a location must be a URL of at most {MAX_URL} ASCII characters")
+def resolve_redirect(url: str, location: bytes) -> str:
+    """Return the URL that a Location header leads to, percent-encoded. Raises Invalid."""
+    if _CONTROL.search(location):  # urljoin() would drop some of them
+        raise Invalid("a redirect must not contain control characters")
     try:
-        parts = urlsplit(url)
+        return urljoin(_encode(url), _encode(location))
+    except ValueError:
+        raise Invalid("a redirect must lead to a valid URL") from None
+
+
+def _encode(url: str | bytes) -> str:
+    """Percent-encode spaces and what is not ASCII; text as UTF-8. What is encoded already stays as it is."""
+    return quote(url, safe=_PRINTABLE)
+
+
+def _parse(url: str) -> tuple[str, str, int, str]:
+    """Return scheme, host, port and path of a URL. Raises Invalid."""
+    try:
+        encoded = _encode(url)
+    except UnicodeEncodeError:
+        raise Invalid("a location must be valid Unicode") from None
+    if len(encoded) > MAX_URL:
+        raise Invalid(f"a location must be a URL of at most {MAX_URL} characters, counted percent-encoded")
+    if not encoded or _CONTROL.search(url.encode()) or "\\" in url:
+        raise Invalid("a location must be a URL without control characters and backslashes")
+    try:
+        parts = urlsplit(encoded)
         port = parts.port
     except ValueError:
         raise Invalid("a location must be a valid URL") from None
-    if parts.scheme not in PORTS or not url.startswith(f"{parts.scheme}://") or not parts.hostname:
+    if parts.scheme not in PORTS or not encoded.lower().startswith(f"{parts.scheme}://") or not parts.hostname:
         raise Invalid("a location must be an http:// or https:// URL")
     if "@" in parts.netloc:
         raise Invalid("a location must not hold a user name or a password")
@@ -93,12 +143,15 @@ def _parsed(url: str) -> tuple[str, str, int, str]:
     if port == 0:
         raise Invalid("a location must not name port 0")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return parts.scheme, _host(parts.hostname), port or PORTS[parts.scheme], path
+    return parts.scheme, _canonical_host(parts.hostname), port or PORTS[parts.scheme], path
 
 
-def _host(host: str) -> str:
-    """A host name, or an address in its one canonical form: others are ways around a judgement."""
-    if ":" in host or _NUMERIC.fullmatch(host.rpartition(".")[2]):
+def _canonical_host(host: str) -> str:
+    """Return a host name without its trailing dot, or an address in its one canonical form.
+
+    Other forms of addresses are ways around a judgement: they are refused unresolved."""
+    name = host.removesuffix(".")
+    if ":" in host or _NUMERIC.fullmatch(name.rpartition(".")[2]):
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
@@ -106,24 +159,13 @@ def _host(host: str) -> str:
         if "%" in host:  # a zone is of this machine
             raise _refused()
         return str(address)
-    if not _NAME.fullmatch(host):
+    if not _NAME.fullmatch(name):
         raise _refused()
-    return host
-
-
-def _resolved(host: str, port: int) -> list[Address]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise _refused() from None
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-    if not addresses:
-        raise _refused()
-    return addresses
+    return name
 
 
 def _inner(address: Address) -> Address | None:
-    """The IPv4 address that an IPv6 one stands for."""
+    """Return the IPv4 address that an IPv6 one stands for."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
     if address in NAT64:
@@ -132,7 +174,7 @@ def _inner(address: Address) -> Address | None:
 
 
 def _is_ours(address: Address) -> bool:
-    """Whether the address is one of this machine's: only those can be bound to."""
+    """Return True if the address is one of this machine's: only those can be bound to."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         try:
@@ -143,5 +185,5 @@ def _is_ours(address: Address) -> bool:
 
 
 def _refused() -> Invalid:
-    """One text for all reasons: it must not tell what is there."""
+    """Return one text for all reasons: it must not tell what is there."""
     return Invalid("this location cannot be used: its host is unknown, or not one that may be reached from here")

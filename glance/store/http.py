@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of third parties, read where they lie: a ReadStore for http:// and https:// URLs.
+"""A ReadStore for http:// and https:// URLs of third parties.
 
-Uses http.client, because the connection must go to the very address that the guard has judged, with the name kept
-for the Host header and for TLS.
+Uses http.client, because the connection must go to an address that the guard has judged, with the name kept for the
+Host header and for TLS.
 """
 
 import http.client
@@ -12,14 +12,14 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urljoin
 
 from glance.core.errors import BlobMissing, Invalid, StoreDown
 from glance.core.pace import Pace
 from glance.store.blob import StreamBlob
-from glance.store.guard import Guard, Target
+from glance.store.guard import PORTS, Guard, Target, resolve_redirect
 from glance.wire.large_head import LargeHeadResponse
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class HttpStore:
                 return answer
             answer.close()
             if answer.status in REDIRECTS and answer.headers.get("Location"):
-                location = urljoin(location, answer.headers["Location"])
+                # http.client decodes header lines as Latin-1, whatever they are.
+                location = resolve_redirect(location, answer.headers["Location"].encode("latin-1"))
                 continue
             if answer.status in GONE:
                 raise BlobMissing("the server of the image has no such data")
@@ -149,9 +150,10 @@ class HttpStore:
             raise kind(f"the server of the image does not answer: {type(error).__name__}") from error
 
     def _connected(self, target: Target) -> socket.socket:
-        sock = socket.create_connection((target.address, target.port), self._connect_timeout)
+        sock = _connect(target.addresses, target.port, self._connect_timeout)
         try:
             if target.scheme == "https":
+                sock.settimeout(self._connect_timeout)
                 sock = self._tls.wrap_socket(sock, server_hostname=target.host)
             sock.settimeout(self._timeout)
         except BaseException:
@@ -159,6 +161,21 @@ class HttpStore:
                 sock.close()
             raise
         return sock
+
+
+def _connect(addresses: Sequence[str], port: int, timeout: float) -> socket.socket:
+    """Connect to the first address that accepts, each of which gets a fair share of the time that is left.
+
+    Raises OSError, that of the last address."""
+    deadline = time.monotonic() + timeout
+    failure = OSError("no address to connect to")
+    for tried, address in enumerate(addresses):
+        left = max(deadline - time.monotonic(), 0.01)  # 0 would mean not to wait at all
+        try:
+            return socket.create_connection((address, port), left / (len(addresses) - tried))
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 class _Paced:
@@ -194,7 +211,7 @@ class _PacedFile(io.RawIOBase):
 
 def _authority(target: Target) -> str:
     host = f"[{target.host}]" if ":" in target.host else target.host
-    return host if target.port == {"http": 80, "https": 443}[target.scheme] else f"{host}:{target.port}"
+    return host if target.port == PORTS[target.scheme] else f"{host}:{target.port}"
 
 
 def _announced(answer: http.client.HTTPResponse) -> int | None:

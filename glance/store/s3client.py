@@ -103,7 +103,7 @@ class Account(NamedTuple):
 
     @property
     def endpoint(self) -> str:
-        return self.host if re.match(r"https?://", self.host) else f"https://{self.host}"
+        return self.host if re.match(r"https?://", self.host, re.IGNORECASE) else f"https://{self.host}"
 
     @property
     def address(self) -> str:

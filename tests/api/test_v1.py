@@ -296,6 +296,18 @@ def test_bytes_that_lie_elsewhere(api, web):
     assert {request[0] for request in web.requests} == {"HEAD", "GET"}
 
 
+@pytest.mark.parametrize("path", ["WHOLE", "Bild für alle?a=b c"])
+@pytest.mark.parametrize("header", ["x-image-meta-location", "x-glance-api-copy-from"])
+def test_urls_in_any_letter_case_and_script(api, web, header, path):
+    web.names["WHOLE"] = "whole"
+    url = web.url(path).replace("http:", "HTTP:")
+    response = api("POST", "/v1/images", {**RAW, header: url.encode().decode("latin-1")})
+    assert (response.status_int, response.json["image"]["size"]) == (201, 1_024_000)
+    api.recover()
+    assert len(api("GET", f"/v1/images/{response.json['image']['id']}").body) == 1_024_000
+    assert api("DELETE", f"/v1/images/{response.json['image']['id']}").status_int == 200
+
+
 def test_a_size_that_the_other_server_denies(api, web):
     response = api("POST", "/v1/images", {**RAW, "x-image-meta-location": web.url("whole"), "x-image-meta-size": "5"})
     assert response.status_int == 409

@@ -7,6 +7,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -174,6 +176,75 @@ def test_an_object_of_another_size_is_told(store, web):
 def test_redirects_are_followed(store, web, status):
     assert read(store, web.url(f"to?status={status}&url=/ranged"), start=7, length=3) == DATA[7:10]
     assert read(store, web.url("hops?n=5")) == DATA
+
+
+@pytest.mark.parametrize(
+    "place", ["/Bild für alle", "HTTP://LOCALHOST.:{}/Bild für alle", "/Bild%20f%C3%BCr alle?a=ü b"]
+)
+def test_redirects_to_urls_that_are_not_encoded(web, place):
+    store = HttpStore(Guard(["localhost."]), timeout=1)
+    start = f"Http://Localhost:{web.server_port}/to_raw?url={quote(place.format(web.server_port))}"
+    assert read(store, start, start=3, length=4) == DATA[3:7]
+    assert web.requests[-1][1].startswith("/Bild%20f%C3%BCr%20alle")
+    assert web.requests[-1][2]["Host"] == f"localhost:{web.server_port}"
+
+
+def test_urls_that_are_not_encoded(store, web):
+    assert store.examine(web.url("Bild für alle")) == len(DATA)
+    assert read(store, web.url("Bild für alle?x=a b")) == DATA
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.2:{}/a b", "HTTP://127.0.0.2.:{}/", "http://127.0.0.2 :{}/"])
+def test_a_redirect_that_is_not_encoded_is_judged(store, web, place):
+    with web_server() as canary:
+        with pytest.raises(Invalid):
+            store.open(web.url(f"to_raw?url={quote(place.format(canary.server_port))}"))
+        assert canary.requests == []
+
+
+@pytest.fixture
+def addresses(monkeypatch):
+    """The addresses that the host many.example resolves to, to be filled by the test."""
+    found: list[str] = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *rest: Any, **options: Any) -> list[Any]:
+        hosts = found if host == "many.example" else [host]
+        return [entry for each in hosts for entry in real(each, port, *rest, **options)]
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    return found
+
+
+def test_further_addresses_are_tried(web, addresses):
+    """Of a host with several addresses some may not answer: they refuse, or are of a family that is switched off."""
+    addresses += ["::1", "127.0.0.2", "127.0.0.1", "127.0.0.3"]
+    store = HttpStore(Guard(["many.example"]), timeout=1)
+    url = f"http://many.example:{web.server_port}/ranged"
+    assert store.examine(url) == len(DATA)
+    assert read(store, url) == DATA
+
+
+def test_an_address_that_is_silent_leaves_time_for_the_next(web, addresses):
+    with socket.socket() as silent:  # its queue is full: further connections wait for ever
+        silent.bind(("127.0.0.2", web.server_port))
+        silent.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.2", web.server_port))
+        addresses += ["127.0.0.2", "127.0.0.1"]
+        store = HttpStore(Guard(["many.example"]), connect_timeout=0.4, timeout=1)
+        assert store.examine(f"http://many.example:{web.server_port}/whole") == len(DATA)
+        for sock in waiting:
+            sock.close()
+
+
+def test_one_denied_address_denies_all(web, addresses):
+    addresses += ["127.0.0.1", "127.0.0.2"]
+    with pytest.raises(Invalid):
+        HttpStore(Guard(["127.0.0.1"])).examine(f"http://many.example:{web.server_port}/whole")
+    assert web.requests == []
 
 
 @pytest.mark.parametrize("way", ["to?url={}", "to?url=/to?url={}", "to?status=308&url={}"])

@@ -20,7 +20,7 @@ CTX = Context(is_admin=True)
 IMAGES = [
     ("build", 10, "file:///images/1", Visibility.PRIVATE),
     ("build", 2**40, "file:///images/2", Visibility.PUBLIC),
-    ("build", 5, "https://example.org/x", Visibility.SHARED),
+    ("build", 5, "HTTPS://example.org/x", Visibility.SHARED),
     ("ops", 7, "s3://bucket/4", Visibility.COMMUNITY),
     (None, 0, "file:///images/5", Visibility.PUBLIC),
 ]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 DATA = bytes(range(256)) * 4000  # 1,024,000 bytes
 
@@ -19,7 +19,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append((self.command, self.path, dict(self.headers)))
         parts = urlsplit(self.path)
         self.query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        getattr(self, "answer_" + parts.path.strip("/").replace("/", "_"), self.answer_nothing)()
+        name = unquote(parts.path).strip("/").replace("/", "_")
+        getattr(self, "answer_" + self.server.names.get(name, name), self.answer_nothing)()
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
@@ -126,6 +127,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer_to(self) -> None:
         self._send(int(self.query.get("status", "302")), b"", {"Location": self.query["url"]})
 
+    def answer_to_raw(self) -> None:
+        """Redirect to a URL that is sent as it is, in UTF-8 and unescaped."""
+        self.send_response(302)
+        self.wfile.write(b"".join(self._headers_buffer) + b"Location: " + self.query["url"].encode() + b"\r\n\r\n")
+        self._headers_buffer = []
+        self.close_connection = True
+
     def answer_hops(self) -> None:
         left = int(self.query["n"])
         self._send(302, b"", {"Location": f"/hops?n={left - 1}" if left > 1 else "/ranged"})
@@ -169,6 +177,7 @@ class Web(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.files: dict[str, bytes] = {}
+        self.names = {"Bild für alle": "ranged"}  # paths that are no Python names, and what answers there
         self.sent = 0  # bytes of endless answers
         self.ended = threading.Event()
 

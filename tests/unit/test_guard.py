@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glance.core.errors import Invalid
+from glance.core.errors import Invalid, StoreDown
 from glance.store import guard
-from glance.store.guard import PORTS, Guard
+from glance.store.guard import PORTS, Guard, resolve_redirect
 from tests.fuzz.targets import names_resolved
 
 PUBLIC, OTHER = "93.184.215.14", "1.1.1.1"
@@ -53,7 +53,7 @@ def test_a_public_url(resolve):
         8443,
         "/images/a.img?x=1&y=%20",
     )
-    assert target.address == PUBLIC
+    assert target.addresses == (PUBLIC,)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_is_not_public_is_closed(resolve, host):
 
 CODED = [
     "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.1", "127.0.0.1.", "0x7f.1", "00000177.0.0.1", "127.0.0.0x1",
-    "localhost.", "１２７.0.0.1", "127。0。0。1", "[::ffff:127.0.0.1%25lo]", "[fe80::1%25eth0]", "ⓛocalhost", "0", "1.2.3",
+    "93.184.215.14.", "１２７.0.0.1", "127。0。0。1", "[::ffff:127.0.0.1%25lo]", "[fe80::1%25eth0]", "ⓛocalhost", "0", "1.2.3",
 ]  # fmt: skip
 
 
@@ -94,10 +94,75 @@ def test_coded_addresses_are_refused_unresolved(resolve, host):
     "http://user:password@public.example/", "http:///x", "http:public.example", "//public.example/x", "public.example", "",
     "ftp://public.example/", "file:///etc/passwd", "http://public.example:0/", "http://public.example:99999/", "http://public.example:x/",
     "http://public.example /", " http://public.example/", "http://public.example/\r\nX: y", "http://public.example/\0", "http://[::1/", "http://.[2606:4700::1111]/", "http://[2606:4700::1111]x/",
-    "HTTP://127.0.0.1/", "http://a..b/", "http://-/", "http://" + "a" * 300 + "/", "http://public.example/" + "x" * 5000, "gopher://x/",
+    "HTTP://127.0.0.1/", "http://a..b/", "http://public.example../", "http://./", "http://-/", "http://public.example/\x7f", "http://public.example/\ud800",
+    "http://public.example/" + "ü" * 700, "http://pub lic.example/", "http://públic.example/", "http://" + "a" * 300 + "/", "http://public.example/" + "x" * 5000, "gopher://x/",
 ])  # fmt: skip
 def test_what_is_no_plain_url_is_refused(resolve, url):
     refused(url)
+
+
+def test_a_name_may_end_in_a_dot(resolve):
+    target = Guard().judge("http://PUBLIC.example.:8080/")
+    assert (target.host, target.addresses, resolve) == ("public.example", (PUBLIC,), ["public.example"])
+    refused("http://inside.example./")
+
+
+@pytest.mark.parametrize(("url", "path"), [
+    ("http://public.example/a b/ü.img?x=é ü", "/a%20b/%C3%BC.img?x=%C3%A9%20%C3%BC"), ("HTTP://public.example/100%25%20?%", "/100%25%20?%"),
+    ("hTTp://public.example/a#ü", "/a"), ("http://public.example?ü", "/?%C3%BC"),
+])  # fmt: skip
+def test_spaces_and_other_scripts_are_percent_encoded(resolve, url, path):
+    target = Guard().judge(url)
+    assert (target.scheme, target.path) == ("http", path)
+
+
+@pytest.mark.parametrize(("location", "expected"), [
+    (b"/c d", "http://public.example/c%20d"), ("ü?é".encode(), "http://public.example/a%20b/%C3%BC?%C3%A9"),
+    (b"\xfc", "http://public.example/a%20b/%FC"), (b"HTTPS://Other.example./x", "HTTPS://Other.example./x"),
+    (b"//other.example", "http://other.example"), (b"?%20 ", "http://public.example/a%20b/?%20%20"),
+])  # fmt: skip
+def test_a_redirect_is_percent_encoded(location, expected):
+    assert resolve_redirect("http://public.example/a b/", location) == expected
+
+
+@pytest.mark.parametrize("location", [b"/a\tb", b"\x01http://public.example/", b"/\x7f", b"http://[::1/"])
+def test_a_redirect_that_is_no_url_is_refused(location):
+    with pytest.raises(Invalid):
+        resolve_redirect("http://public.example/", location)
+
+
+def test_all_addresses_are_kept_in_the_resolvers_order(resolve, monkeypatch):
+    found = ["2606:4700::1111", PUBLIC, OTHER, PUBLIC]
+    entries = [(0, 0, 0, "", (address, 80)) for address in found]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
+    assert Guard().judge("http://many.example/").addresses == ("2606:4700::1111", PUBLIC, OTHER)
+    entries.append((0, 0, 0, "", ("10.0.0.1", 80)))
+    refused("http://many.example/")
+
+
+def test_a_resolver_that_does_not_answer_is_not_the_users_fault(monkeypatch):
+    def getaddrinfo(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(StoreDown):
+        Guard().judge("http://public.example/")
+
+
+def test_few_names_of_users_are_resolved_at_a_time(monkeypatch):
+    monkeypatch.setattr(guard, "LOOKUPS", 1)
+    monkeypatch.setattr(guard, "LOOKUP_PATIENCE", 0)
+    judging, refusals = Guard(), []
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        with pytest.raises(StoreDown) as caught:
+            judging.judge("http://other.example/")
+        refusals.append(caught.value)
+        return [(0, 0, 0, "", (PUBLIC, 80))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert judging.judge("http://public.example/").addresses == (PUBLIC,)
+    assert len(refusals) == 1
 
 
 def test_one_closed_address_closes_the_name(resolve):
@@ -113,7 +178,7 @@ def test_a_name_is_resolved_once_and_the_judged_address_is_used(resolve):
 def test_our_own_public_addresses_are_closed(resolve, monkeypatch):
     monkeypatch.setattr(guard, "_is_ours", lambda address: str(address) == PUBLIC)
     refused("http://public.example/")
-    assert Guard().judge(f"http://{OTHER}/").address == OTHER
+    assert Guard().judge(f"http://{OTHER}/").addresses == (OTHER,)
 
 
 def test_this_machines_addresses_are_known_as_ours():
@@ -124,7 +189,8 @@ def test_this_machines_addresses_are_known_as_ours():
 @pytest.mark.parametrize(("allowed", "url"), [
     (["127.0.0.0/8"], "http://127.0.0.1/"), (["127.0.0.1"], "http://127.0.0.1/"), (["inside.example"], "http://inside.example/"),
     (["INSIDE.example"], "http://Inside.Example/"), (["10.0.0.0/8"], "http://two.example/"), (["::1"], "http://[::1]/"),
-    (["127.0.0.0/8"], "http://[::ffff:127.0.0.1]/"),
+    (["127.0.0.0/8"], "http://[::ffff:127.0.0.1]/"), (["inside.example."], "http://inside.example/"),
+    (["inside.example"], "http://INSIDE.example./"),
 ])  # fmt: skip
 def test_an_operator_may_open(resolve, allowed, url):
     Guard(allowed).judge(url)
@@ -132,7 +198,7 @@ def test_an_operator_may_open(resolve, allowed, url):
 
 @pytest.mark.parametrize(("allowed", "url"), [
     (["inside.example"], "http://127.0.0.1/"), (["10.0.0.0/8"], "http://127.0.0.1/"), (["example"], "http://inside.example/"),
-    (["127.0.0.2"], "http://127.0.0.1/"),
+    (["127.0.0.2"], "http://127.0.0.1/"), (["two.example"], "http://inside.example./"),
 ])  # fmt: skip
 def test_what_is_opened_opens_nothing_else(resolve, allowed, url):
     refused(url, allowed)
@@ -164,4 +230,4 @@ def test_any_text_is_a_public_target_or_refused(text):
             target = Guard().judge(text)
         except Invalid:
             return
-    assert ipaddress.ip_address(target.address).is_global
+    assert all(ipaddress.ip_address(address).is_global for address in target.addresses)
