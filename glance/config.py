@@ -73,7 +73,9 @@ class DaemonConfig:
     log_format: str = _option(
         "text", "What the lines of the log are: text for people, json for programs.", choices=("text", "json")
     )
-    metrics_host: str = _option("127.0.0.1", "Address to answer Prometheus on.", host=True)
+    metrics_host: str = _option(
+        "127.0.0.1", "Address to answer Prometheus on, or a host name for all of its addresses.", host=True
+    )
     metrics_port: int = _option(0, "Port to answer Prometheus on; 0: none.", most=65535)
     backlog: int = _option(4096, "Connections that may wait to be accepted.", least=1, most=65535)
     workers: int = _option(0, "Processes to fork for requests; 0: serve them in the one process.", most=1024)
@@ -139,7 +141,12 @@ class DaemonConfig:
 class ApiConfig(DaemonConfig):
     """[app:glance-api]"""
 
-    bind_host: str = _option("0.0.0.0", "Address to listen on; 0.0.0.0: all of this host's.", host=True)
+    bind_host: str = _option(
+        "0.0.0.0",
+        "Address to listen on, or a host name for all of its addresses; 0.0.0.0: all IPv4 addresses of this machine, "
+        "::: those of IPv6 as well.",
+        host=True,
+    )
     bind_port: int = _option(9292, "Port to listen on.", least=1, most=65535)
     registry_host: str = _option("127.0.0.1", "Host of the registry; 0.0.0.0 means this host.", host=True)
     registry_port: int = _option(9191, "Port of the registry.", least=1, most=65535)
@@ -264,7 +271,10 @@ class RegistryConfig(DaemonConfig):
     """[app:glance-registry]"""
 
     bind_host: str = _option(
-        "127.0.0.1", "Address to listen on. Whoever reaches the registry may change it.", host=True
+        "127.0.0.1",
+        "Address to listen on, or a host name for all of its addresses. Any client that reaches the registry may "
+        "change it.",
+        host=True,
     )
     bind_port: int = _option(9191, "Port to listen on.", least=1, most=65535)
     sql_connection: str = _option(

@@ -37,16 +37,17 @@ def main() -> None:
         name, _, value = setting.partition("=")
         module, _, constant = name.rpartition(".")
         setattr(importlib.import_module(f"glance.{module}"), constant, type_of(value))
+    from glance.serve.listening import listen
     from glance.serve.tls import Tls
 
     cert, _, ca = (options.tls or "").partition(",")
     cert, ca = Path(cert) if cert else None, Path(ca) if ca else None
-    sock = green.listen("127.0.0.1", 0, backlog=100)
+    (sock,) = listen("127.0.0.1", 0, backlog=100)
     port = sock.getsockname()[1]
     with sock:
         green.run(
             app,
-            sock,
+            [sock],
             workers=options.workers,
             grace=options.grace,
             limits=green.Limits(

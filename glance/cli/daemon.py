@@ -21,6 +21,7 @@ from glance.cli.metrics import Metrics
 from glance.cli.process import Refusal, describe, plain
 from glance.core.errors import GlanceError
 from glance.serve import green
+from glance.serve.listening import listen
 from glance.serve.succession import Legacy, inherit
 from glance.serve.tls import Tls
 from glance.version import VERSION
@@ -91,13 +92,16 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
         log.debug("%s", _dump(path, settings))
     _raise_file_limit(log)
     assert isinstance(settings, config.ApiConfig | config.RegistryConfig)
-    address = f"{settings.bind_host}:{settings.bind_port}"
+    host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+    address = f"{host}:{settings.bind_port}"
     tls = _tls(settings)
     try:
-        sock = green.listen(settings.bind_host, settings.bind_port, backlog=settings.backlog, legacy=legacy)
+        sockets = listen(settings.bind_host, settings.bind_port, backlog=settings.backlog, legacy=legacy)
     except OSError as error:
         raise Refusal(f"cannot listen on {address}: {plain(error)}") from error
-    with sock:
+    with contextlib.ExitStack() as listeners:
+        for sock in sockets:
+            listeners.enter_context(sock)
         try:
             app, bare = loaded.app()
         except (config.ConfigError, GlanceError) as error:
@@ -108,7 +112,8 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
             log.exception("the application cannot be loaded")
             raise Refusal(f"the application cannot be loaded: {type(error).__name__}: {error}") from error
 
-        if app is bare and not settings.registry_key and not _is_loopback(sock.getsockname()[0]):
+        closed = all(_is_loopback(sock.getsockname()[0]) for sock in sockets)
+        if app is bare and not settings.registry_key and not closed:
             log.warning("%s", OPEN[name].format(host=settings.bind_host))
         if path is not None and path.stat().st_mode & stat.S_IROTH and _holds_secrets(settings):
             log.warning("%s holds a key or a password, and every user of this machine can read it: chmod o-r", path)
@@ -121,7 +126,7 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
             metrics, side = _metrics(settings, legacy, stack)
             green.run(
                 bare.behind(app) if hasattr(bare, "behind") else app,
-                sock,
+                sockets,
                 workers=settings.workers,
                 grace=settings.graceful_shutdown_timeout,
                 limits=green.Limits(
@@ -158,13 +163,14 @@ def _metrics(
     if not settings.metrics_port:
         return None, None
     try:
-        sock = green.listen(settings.metrics_host, settings.metrics_port, backlog=100, legacy=legacy)
+        sockets = listen(settings.metrics_host, settings.metrics_port, backlog=100, legacy=legacy)
     except OSError as error:
         where = f"{settings.metrics_host}:{settings.metrics_port}"
         raise Refusal(f"cannot listen on {where} for metrics: {plain(error)}") from error
-    stack.enter_context(sock)
+    for sock in sockets:
+        stack.enter_context(sock)
     metrics = stack.enter_context(Metrics(settings.workers))
-    return metrics, green.Side(app=metrics.app, sock=sock)
+    return metrics, green.Side(app=metrics.app, sockets=sockets)
 
 
 def _tls(settings: config.DaemonConfig) -> Tls | None:

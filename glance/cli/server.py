@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One daemon as glance-control knows it: where its traces are, how it is started and ended."""
 
-import errno
 import os
 import shlex
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +15,7 @@ from glance import config
 from glance.cli.launch import Launch, LaunchError
 from glance.cli.process import PidFile, Running, plain, wait_until
 from glance.core.paths import escape_path, expand_path, find_home
+from glance.serve.listening import is_free
 from glance.serve.succession import PATIENCE
 
 ROOT_PID_DIR = Path("/var/run/glance")
@@ -154,7 +153,7 @@ class Server:
             self._signal(running, signal.SIGHUP)
             # Its lock is on the file that is removed here, so a new daemon can have a file of the same name.
             running.forget()
-            if not wait_until(lambda: _is_free(settings), CLOSE_SECONDS):
+            if not wait_until(lambda: is_free(settings.bind_host, settings.bind_port), CLOSE_SECONDS):
                 raise ServerError(f"{self.name} (pid {running.pid}) does not leave port {settings.bind_port}")
             return not running.wait(0)
 
@@ -273,17 +272,3 @@ def _make_folder(path: Path, mode: int, meaning: str, remedy: str) -> None:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise LaunchError(f"cannot make the {meaning} {path}: {plain(error)}. Name another with {remedy}") from error
-
-
-def _is_free(settings: Settings) -> bool:
-    """Whether a new daemon could listen there."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.bind_host, settings.bind_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(address)
-    except OSError as error:
-        return error.errno != errno.EADDRINUSE
-    return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listen, serve a WSGI application on green threads, drain, end: the functions that the daemons call."""
+"""Serve a WSGI application on green threads, drain, end: the functions that the daemons call."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,11 @@ import eventlet.semaphore
 from eventlet import hubs
 from eventlet.greenio import GreenSocket
 
+from glance.serve import resolver
 from glance.serve.connection import Connection, Exchange, Service
 from glance.serve.rate import Rate
 from glance.serve.signals import find_handled
-from glance.serve.succession import Legacy, Lifecycle, Succession
+from glance.serve.succession import Lifecycle, Succession
 from glance.serve.threads import Threads
 from glance.serve.tls import Tls
 from glance.serve.workers import supervise
@@ -57,11 +58,11 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """Another application on a socket of its own, such as figures for whoever watches the daemon. It has no TLS,
-    and few of its connections are served at a time."""
+    """Another application on sockets of its own, such as the metrics of the daemon. It has no TLS, and few of its
+    connections are served at a time."""
 
     app: "WSGIApplication"
-    sock: socket.socket
+    sockets: Sequence[socket.socket]
 
 
 def patch() -> None:
@@ -70,33 +71,12 @@ def patch() -> None:
     `os` stays as it is: workers are forked and awaited without a hub.
     """
     eventlet.monkey_patch(os=False)
-
-
-def listen(host: str, port: int, *, backlog: int, legacy: Legacy | None = None) -> socket.socket:
-    """A listening socket, the predecessor's if it has one there. Raises OSError, also when the port is another's.
-
-    Not eventlet.listen(): that sets SO_REUSEPORT, with which a second daemon would share the port in silence.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    if legacy is not None and (inherited := legacy.take(address)) is not None:
-        inherited.listen(backlog)
-        return inherited
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(backlog)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    resolver.install()
 
 
 def run(
     app: "WSGIApplication",
-    sock: socket.socket,
+    sockets: Sequence[socket.socket],
     *,
     workers: int = 0,
     grace: float,
@@ -108,8 +88,8 @@ def run(
     on_start: Callable[[Threads], None] | None = None,
     lifecycle: Lifecycle | None = None,
 ) -> None:
-    """Serve until a signal says otherwise; `on_ready` is called once connections are accepted, `on_start` in each
-    process that accepts them, with its native threads; `observe` after each exchange.
+    """Serve on listening sockets until a signal ends it. `on_ready` is called once connections are accepted,
+    `on_start` in each process that accepts them, with its native threads, and `observe` after each exchange.
 
     SIGTERM, SIGINT: stop accepting, let running requests finish for `grace` seconds, then break them off.
     SIGHUP: the same without the limit. SIGHUP and SIGINT stay ignored if they are when this is called. SIGUSR2:
@@ -118,12 +98,12 @@ def run(
     however it dies.
     """
     lifecycle = lifecycle or Lifecycle()
-    succession = Succession([sock, side.sock] if side else [sock], lifecycle)
+    succession = Succession([*sockets, *(side.sockets if side else ())], lifecycle)
 
     def server() -> Server:
         return Server(
             app,
-            sock,
+            sockets,
             grace,
             limits=limits,
             tls=tls,
@@ -134,7 +114,7 @@ def run(
         )
 
     if workers:
-        supervise(workers, sock, lambda ready, orphaned: server().run(ready, orphaned), on_ready, succession)
+        supervise(workers, sockets, lambda ready, orphaned: server().run(ready, orphaned), on_ready, succession)
     else:
         server().run(on_ready, None, succession)
 
@@ -145,13 +125,20 @@ def _connections() -> int:
     return CONNECTIONS if limit == resource.RLIM_INFINITY else max(1, min(CONNECTIONS, limit // DESCRIPTORS))
 
 
+def _listener(sock: socket.socket) -> GreenSocket:
+    """Return the socket as one whose accept() never waits: it would hold a slot that others could use."""
+    listener = sock if isinstance(sock, GreenSocket) else GreenSocket(sock)
+    listener.setblocking(False)
+    return listener
+
+
 class Server:
     """One process that serves."""
 
     def __init__(
         self,
         app: "WSGIApplication",
-        sock: socket.socket,
+        sockets: Sequence[socket.socket],
         grace: float,
         *,
         limits: Limits = NO_LIMITS,
@@ -166,7 +153,7 @@ class Server:
         self._side = side
         self._limits = limits
         self._on_start = on_start
-        self._sock = GreenSocket(sock)
+        self._sockets = [_listener(sock) for sock in sockets]
         self._grace = grace
         self._threads = Threads(NATIVE_THREADS)
         self._service = Service(
@@ -193,9 +180,11 @@ class Server:
             eventlet.spawn_n(self._watch_parent, orphaned)
         self._threads.waker  # noqa: B018 - made now, while there are descriptors to be had
         eventlet.spawn_n(self._watch_signals)
-        acceptors = [eventlet.spawn(self._accept)]
+        acceptors = [eventlet.spawn(self._accept, sock) for sock in self._sockets]
         if self._side is not None:
-            acceptors.append(eventlet.spawn(self._accept_aside, self._side))
+            service, slots = Service(app=self._side.app), eventlet.semaphore.Semaphore(SIDE_CONNECTIONS)
+            listeners = map(_listener, self._side.sockets)
+            acceptors += [eventlet.spawn(self._accept_aside, sock, service, slots) for sock in listeners]
         eventlet.sleep(0)
         if self._on_start is not None:
             self._on_start(self._threads)
@@ -203,13 +192,14 @@ class Server:
         self._stopping.wait()
         for acceptor in acceptors:
             acceptor.kill()  # now: a successor is to have who comes next
-        self._sock.close()
+        for sock in self._sockets:
+            sock.close()
         eventlet.sleep(0)  # who was accepted last is among our connections from here on
         self._drain()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: GreenSocket) -> None:
         while True:
-            hubs.trampoline(self._sock, read=True)
+            hubs.trampoline(listener, read=True)
             if self._slots.locked():
                 self._service.crowded = True
                 self._make_room()
@@ -217,28 +207,29 @@ class Server:
                 self._make_room()
             self._service.crowded = False
             try:
-                sock, address = self._sock.accept()
-                eventlet.spawn_n(self._serve, Connection(sock, address, self._service))
+                sock, address = listener.accept()
+                eventlet.spawn_n(self._serve, Connection(GreenSocket(sock), address, self._service))
                 eventlet.sleep(0)  # a flood of connections must not keep those that are there from going on
+            except BlockingIOError:  # another worker was faster
+                self._slots.release()
             except Exception as error:
                 self._slots.release()
                 LOG.error("cannot accept a connection: %s", error)
                 eventlet.sleep(0.1)  # it may be for want of descriptors
 
-    def _accept_aside(self, side: Side) -> None:
-        """Not drained: whoever watches has the answer at once, or can ask again."""
-        sock, service = GreenSocket(side.sock), Service(app=side.app)
-        slots = eventlet.semaphore.Semaphore(SIDE_CONNECTIONS)
+    def _accept_aside(self, listener: GreenSocket, service: Service, slots: eventlet.semaphore.Semaphore) -> None:
+        """Accept for the side application. Its connections are not drained: clients get their answer at once, or can
+        ask again."""
 
         def serve(connection: Connection) -> None:
             with slots:
                 connection.run()
 
         while True:
-            hubs.trampoline(sock, read=True)
+            hubs.trampoline(listener, read=True)
             with suppress(OSError):  # another worker was faster, or the client is gone
-                accepted, address = sock.accept()
-                eventlet.spawn_n(serve, Connection(accepted, address, service))
+                accepted, address = listener.accept()
+                eventlet.spawn_n(serve, Connection(GreenSocket(accepted), address, service))
 
     def _make_room(self) -> None:
         """With all slots taken, the oldest connection that waits for a request, and not only just so, has to go."""

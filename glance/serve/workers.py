@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from glance.serve.signals import find_handled
 from glance.serve.succession import Succession
@@ -20,16 +20,20 @@ Serve = Callable[[Callable[[], None], int], None]  # (on_ready, orphaned): see g
 
 
 def supervise(
-    count: int, sock: socket.socket, serve: Serve, on_ready: Callable[[], None], succession: Succession
+    count: int,
+    sockets: Sequence[socket.socket],
+    serve: Serve,
+    on_ready: Callable[[], None],
+    succession: Succession,
 ) -> None:
-    """Keep `count` workers serving `sock` until SIGTERM, SIGINT or SIGHUP, which all of them are sent, or until a
+    """Keep `count` workers serving `sockets` until SIGTERM, SIGINT or SIGHUP, which all of them are sent, or until a
     successor serves, which they are told by SIGUSR2."""
-    Supervisor(sock, serve, succession).run(count, on_ready)
+    Supervisor(sockets, serve, succession).run(count, on_ready)
 
 
 class Supervisor:
-    def __init__(self, sock: socket.socket, serve: Serve, succession: Succession) -> None:
-        self._sock = sock
+    def __init__(self, sockets: Sequence[socket.socket], serve: Serve, succession: Succession) -> None:
+        self._sockets = sockets
         self._serve = serve
         self._succession = succession
         self._signals = (*find_handled(), signal.SIGCHLD)
@@ -115,7 +119,8 @@ class Supervisor:
 
     def _end(self, number: int) -> None:
         """Pass the signal on, and every further one, until all workers are gone."""
-        self._sock.close()
+        for sock in self._sockets:
+            sock.close()
         while self._started:
             if number != signal.SIGCHLD:
                 for pid in self._started:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A daemon that is reloaded hands its sockets to a successor: no request fails, no transfer is cut."""
 
+import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -93,6 +95,34 @@ def slow_download(installation: Installation) -> Iterator[Callable[[], bytes]]:
     with requests.get(f"{url}/{number}", stream=True, timeout=PATIENCE) as answer:
         first = answer.raw.read(1000)
         yield lambda: first + answer.raw.read()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_addresses_of_localhost_are_served_and_handed_over(installation: Installation, workers: int) -> None:
+    installation.configure(
+        common=f"workers = {workers}\nmetrics_host = localhost", api=f"metrics_port = {free_port()}"
+    )
+    text = installation.config.read_text().replace("bind_host = 127.0.0.1", "bind_host = localhost")
+    installation.config.write_text(text)
+    ports = [installation.api_port, installation.registry_port, int(re.findall(r"metrics_port = (\d+)", text)[0])]
+    with socket.socket(socket.AF_INET6) as sock:
+        has_ipv6 = sock.connect_ex(("::1", 1)) != errno.EADDRNOTAVAIL
+    hosts = ["127.0.0.1", *(["[::1]"] if has_ipv6 else [])]
+
+    def served() -> list[bool]:
+        return [requests.get(f"http://{host}:{port}/", timeout=PATIENCE).ok for host in hosts for port in ports]
+
+    installation.start()
+    assert ("localhost is also ::1, where this machine cannot listen" in installation.logs()) is not has_ipv6
+    pids = {name: installation.pid(name) for name in DAEMONS}
+    assert all(served())
+    for step in ("reload", "restart"):
+        done = installation.control("all", step)
+        assert done.returncode == 0, done.stderr
+        assert all(installation.pid(name) != pids[name] for name in DAEMONS)
+        assert all(served())
+    done = installation.control("all", "stop")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("workers", "times"), [(0, 5), (2, 2)])

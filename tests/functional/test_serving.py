@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from glance.serve import green
+from glance.serve.listening import listen
 from tests.functional.live import PATIENCE, Answer, Live, Wire, post, request, wait_until
 
 pytestmark = pytest.mark.functional
@@ -123,7 +123,7 @@ def test_a_blocked_native_thread_does_not_keep_the_process(start, tmp_path):
 
 def test_a_port_is_nobody_elses(start):
     with pytest.raises(OSError, match="Address already in use"):
-        green.listen("127.0.0.1", start().port, backlog=1)
+        listen("127.0.0.1", start().port, backlog=1)
 
 
 def test_a_connection_too_many_waits_for_its_turn(start):
