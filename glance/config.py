@@ -253,10 +253,20 @@ class ApiConfig(DaemonConfig):
         60, "Seconds without an answer after which Swift counts as down.", least=1, most=3600
     )
     swift_store_auth_insecure: bool = _option(False, "Take any certificate of Swift. For tests only.")
+    store_http_proxy: str = _option(
+        "",
+        "Proxy to S3, Swift and its Keystone, such as http://user:password@proxy.example.org:3128; empty: none. "
+        "Proxies of the environment (HTTPS_PROXY) are not used.",
+    )
     http_store_allowed_hosts: str = _option(
         "",
         "Where images of third parties may lie beside the public Internet: host names, addresses and networks such "
         "as 10.1.0.0/16, separated by commas. Loopback, private and other inside addresses are closed otherwise.",
+    )
+    http_store_proxy: str = _option(
+        "",
+        "Proxy to images of third parties, such as http://proxy.example.org:3128; empty: none. It resolves their "
+        "host names, so it has to refuse inside addresses itself.",
     )
     http_store_connect_timeout: int = _option(
         5, "Seconds to wait for a connection to the server of a third party's image.", least=1, most=3600

@@ -3,7 +3,7 @@
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from glance.store import StoreSet
 from glance.store.filesystem import FilesystemStore
 from glance.store.guard import Guard
 from glance.store.http import HttpStore
+from glance.store.proxy import Proxy, parse_proxy
 from glance.store.s3 import S3Store
 from glance.store.swift import Account, Login, SwiftStore
 from glance.wsgi.body import THREADS_KEY
@@ -166,6 +167,7 @@ def _s3_store(config: ApiConfig) -> S3Store:
         bucket_url_format=config.s3_store_bucket_url_format,
         cacert=config.s3_store_cacert or None,
         read_timeout=config.s3_store_timeout,
+        proxy=_proxy(config, "store_http_proxy", schemes=("http", "https")),
     )
 
 
@@ -185,6 +187,7 @@ def _swift_store(config: ApiConfig) -> SwiftStore:
         cacert=config.swift_store_cacert or None,
         insecure=config.swift_store_auth_insecure,
         timeout=config.swift_store_timeout,
+        proxy=_proxy(config, "store_http_proxy", schemes=("http", "https")),
     )
     return SwiftStore(
         Account(login),
@@ -200,10 +203,22 @@ def _require(config: ApiConfig, name: str, because: str) -> None:
         raise ConfigError(f"{because} is set, so {name} must be, too")
 
 
+def _proxy(config: ApiConfig, option: str, *, schemes: Collection[str] = ("http",)) -> Proxy | None:
+    """Return the proxy that an option names, or None if it is empty. Raises ConfigError."""
+    text = getattr(config, option)
+    try:
+        return parse_proxy(text, schemes=schemes) if text else None
+    except ValueError as error:
+        raise ConfigError(f"{option} {error}") from error
+
+
 def _http_store(config: ApiConfig) -> HttpStore:
+    proxy = _proxy(config, "http_store_proxy")
     entries = (entry.strip() for entry in config.http_store_allowed_hosts.split(","))
     try:
-        guard = Guard(entry for entry in entries if entry)
+        guard = Guard((entry for entry in entries if entry), resolve=proxy is None)
     except ValueError as error:
         raise ConfigError(f"http_store_allowed_hosts: {error}") from error
-    return HttpStore(guard, connect_timeout=config.http_store_connect_timeout, timeout=config.http_store_timeout)
+    return HttpStore(
+        guard, connect_timeout=config.http_store_connect_timeout, timeout=config.http_store_timeout, proxy=proxy
+    )

@@ -24,6 +24,7 @@ from glance.core.errors import BlobMissing, BrokenUpload, GlanceError, StoreDown
 from glance.core.inline import INLINE
 from glance.core.ports import Store, Threads
 from glance.server import NEEDED, stores_of
+from glance.store.proxy import find_environment_proxy, parse_proxy
 
 LOG = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ FIRST_STEPS = {
     "s3": ("connect, keys", "bucket"),
     "swift": ("connect, log in", "container"),
 }
+CLIENTS = {"s3": "boto3", "swift": "swiftclient"}  # libraries that use proxies of the environment
 WIDTH = 40  # columns of what a step does
 LINE = 110
 
@@ -82,6 +84,10 @@ def run(options: argparse.Namespace) -> int:
     good: dict[str, bool] = {}
     for name in [options.store] if options.store else stores.names:
         _say(f"\n{name}{' (default_store)' if name == settings.default_store else ''}")
+        if name in CLIENTS:
+            _report_proxy(
+                settings.store_http_proxy, "store_http_proxy", getattr(settings, NEEDED[name]), CLIENTS[name]
+            )
         part = MIB * getattr(tried, f"{name}_store_large_object_chunk_size", 0)
         good[name] = _check(stores.named(name), *FIRST_STEPS[name], part)
     _say()
@@ -109,6 +115,25 @@ def _show_read_only(settings: ApiConfig) -> None:
     _say("  open:   public addresses of the Internet" + (f", and beside them {more}" if more else ""))
     _say("  closed: loopback, private and other inside addresses" + (", but for these" if more else ""))
     _say("  option: http_store_allowed_hosts")
+    _report_proxy(settings.http_store_proxy, "http_store_proxy", "https://images.example.org", "other clients")
+
+
+def _report_proxy(configured: str, option: str, url: str, clients: str) -> None:
+    """Print the proxy of the configuration, or that of the environment, which `clients` would use and Glance does
+    not."""
+    if configured:
+        _print_note(f"proxy: {parse_proxy(configured, schemes=('http', 'https')).address} ({option})")
+    elif found := find_environment_proxy(url if "://" in url else f"https://{url}"):
+        variable, address = found
+        _print_note(
+            f"proxy: none. {variable} in the environment names {address}, which {clients} would use, and Glance does "
+            f"not: if it is needed, set {option} = {address}"
+        )
+
+
+def _print_note(text: str) -> None:
+    for line in textwrap.wrap(text, LINE, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False):
+        _say(line)
 
 
 def _check(store: Store, connect: str, prepare: str, part: int) -> bool:

@@ -31,6 +31,9 @@ _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _CONTROL = re.compile(rb"[\0-\x1f\x7f]")
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?", re.ASCII)  # urlsplit() reads http://a[::1]b/ as well
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*", re.ASCII)
+_INSIDE = re.compile(  # names that mean something else on another network: RFC 6761, RFC 6762, RFC 8375 and usage
+    r"[^.]+|.*\.(localhost|localdomain|local|internal|intranet|private|corp|home|lan|home\.arpa|test|invalid|onion)"
+)
 _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.ASCII)  # a last label that resolvers read as a number
 
 
@@ -42,7 +45,7 @@ class Target:
     host: str  # for the Host header and for TLS; lower case, without brackets
     port: int
     path: str  # with the query, percent-encoded
-    addresses: tuple[str, ...]  # to try in this order
+    addresses: tuple[str, ...]  # to try in this order; none where a proxy resolves the name
 
 
 class Guard:
@@ -50,12 +53,16 @@ class Guard:
 
     `allowed` opens what is closed by default: host names, addresses, and networks such as 10.1.0.0/16. Host names
     are compared without regard to letter case and a trailing dot.
+
+    With `resolve` False names are judged and not resolved, because a proxy does that: names of one label and those
+    of domains that are not public are closed.
     """
 
-    def __init__(self, allowed: Iterable[str] = ()) -> None:
+    def __init__(self, allowed: Iterable[str] = (), *, resolve: bool = True) -> None:
         """Raise ValueError for an entry that is neither a name nor an address nor a network."""
         self._names: set[str] = set()
         self._networks: list[Network] = []
+        self._resolves = resolve
         self._lookups = threading.BoundedSemaphore(LOOKUPS)
         for entry in allowed:
             try:
@@ -71,6 +78,10 @@ class Guard:
 
         Raises Invalid, and StoreDown if the name cannot be resolved now."""
         scheme, host, port, path = _parse(url)
+        if not self._resolves and not _is_address(host):
+            if host not in self._names and _INSIDE.fullmatch(host):
+                raise _refused()
+            return Target(scheme, host, port, path, ())
         addresses = self._resolve(host, port)
         if host not in self._names and not all(self._may_reach(address) for address in addresses):
             raise _refused()
@@ -162,6 +173,14 @@ def _canonical_host(host: str) -> str:
     if not _NAME.fullmatch(name):
         raise _refused()
     return name
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _inner(address: Address) -> Address | None:

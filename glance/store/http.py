@@ -20,6 +20,7 @@ from glance.core.errors import BlobMissing, Invalid, StoreDown
 from glance.core.pace import Pace
 from glance.store.blob import StreamBlob
 from glance.store.guard import PORTS, Guard, Target, resolve_redirect
+from glance.store.proxy import Proxy
 from glance.wire.large_head import LargeHeadResponse
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ LOG = logging.getLogger(__name__)
 MAX_HOPS = 5  # redirects that are followed
 BLOCK = 256 * 1024  # bytes read at a time
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_STATUS_LINE = 1024  # bytes
 LEAST_RATE = 1024  # bytes per second, on the average, of a server that is waited for
 WHOLE = frozenset({200, 203})  # 203: a proxy on the way has changed the headers
 GONE = frozenset({404, 410, 416})
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "glance", "Connection": "close"}
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)", re.ASCII)
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: |\r?\n)")
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -44,12 +47,19 @@ class _Unreachable(StoreDown):
 
 
 class HttpStore:
-    """`timeout` is the number of seconds without a byte after which a server counts as down."""
+    """A ReadStore of third parties' images.
+
+    `timeout` is the number of seconds without a byte after which a server counts as down. With a `proxy`, which
+    resolves the names, the guard must not resolve them.
+    """
 
     schemes = frozenset({"http", "https"})
 
-    def __init__(self, guard: Guard, *, connect_timeout: float = 5, timeout: float = 30) -> None:
+    def __init__(
+        self, guard: Guard, *, connect_timeout: float = 5, timeout: float = 30, proxy: Proxy | None = None
+    ) -> None:
         self._guard = guard
+        self._proxy = proxy
         self._tls = ssl.create_default_context()
         self._connect_timeout = connect_timeout
         self._timeout = timeout
@@ -135,14 +145,18 @@ class HttpStore:
     def _exchange(self, target: Target, method: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.response_class = LargeHeadResponse  # another Glance sends a header for each property of an image
+        path, headers = target.path, HEADERS | {"Host": _authority(target)} | headers
         try:
             sock = self._connected(target)
-        except (OSError, ValueError) as error:
-            raise _Unreachable(f"the server of the image cannot be reached: {type(error).__name__}") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            what = "server of the image" if self._proxy is None else "server of the image, or the proxy of this one,"
+            raise _Unreachable(f"the {what} cannot be reached: {type(error).__name__}") from error
+        if self._proxy is not None and target.scheme == "http":
+            path, headers = f"http://{_authority(target)}{path}", headers | self._proxy.headers
         try:
             with sock:
                 connection.sock = _Paced(sock)
-                connection.request(method, target.path, headers=HEADERS | {"Host": _authority(target)} | headers)
+                connection.request(method, path, headers=headers)
                 # The answer reads from a file of its own on the socket, which its close() closes at last.
                 return connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -150,9 +164,15 @@ class HttpStore:
             raise kind(f"the server of the image does not answer: {type(error).__name__}") from error
 
     def _connected(self, target: Target) -> socket.socket:
-        sock = _connect(target.addresses, target.port, self._connect_timeout)
+        if self._proxy is None:
+            sock = _connect(target.addresses, target.port, self._connect_timeout)
+        else:
+            sock = _connect(_resolve(self._proxy), self._proxy.port, self._connect_timeout)
         try:
             if target.scheme == "https":
+                if self._proxy is not None:
+                    sock.settimeout(self._timeout)
+                    _open_tunnel(sock, self._proxy, target)
                 sock.settimeout(self._connect_timeout)
                 sock = self._tls.wrap_socket(sock, server_hostname=target.host)
             sock.settimeout(self._timeout)
@@ -161,6 +181,24 @@ class HttpStore:
                 sock.close()
             raise
         return sock
+
+
+def _resolve(proxy: Proxy) -> list[str]:
+    found = socket.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _open_tunnel(sock: socket.socket, proxy: Proxy, target: Target) -> None:
+    """Have the proxy connect to the target (RFC 9110 §9.3.6). Raises OSError, HTTPException, _Unreachable."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    headers = {"Host": f"{host}:{target.port}", "User-Agent": HEADERS["User-Agent"], **proxy.headers}
+    lines = [f"CONNECT {host}:{target.port} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    with _Paced(sock).makefile("rb") as answer:  # TLS servers wait for the client: nothing else is read here
+        found = _STATUS_LINE.match(answer.readline(MAX_STATUS_LINE))
+        http.client.parse_headers(answer)
+    if found is None or not found[1].startswith(b"2"):
+        raise _Unreachable(f"the proxy answered {found[1].decode() if found else 'no HTTP'}")
 
 
 def _connect(addresses: Sequence[str], port: int, timeout: float) -> socket.socket:

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from glance.store.proxy import Proxy
+
 _DEPTH = 20  # errors below one another that are looked at
 _OTHER_NAME = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 _OTHER_TIME = frozenset({9, 10})  # _CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
+_PROXY = frozenset({"ProxyError", "ProxyConnectionError"})  # of urllib3 and requests, of botocore
 _NO_ROUTE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 
 
@@ -39,6 +42,10 @@ def trouble(error: BaseException, where: str, cacert: str) -> Trouble:
             return _of_tls(item, where, cacert, cause)
         if _is_about_a_file(item):
             return _bad_cacert(cacert, cause)
+    if names & _PROXY:
+        told = str(bottom) if str(bottom).startswith("Tunnel connection failed") else cause
+        advice = f"the proxy does not lead to {where}: {told}"
+        return Trouble("cannot be reached through the proxy of this server", advice, cause)
     if isinstance(bottom, socket.gaierror):
         advice = f"the name in {where} does not resolve: is it spelt right, and does this server's DNS know it?"
         return Trouble("cannot be reached: its name does not resolve", advice, cause)
@@ -64,6 +71,11 @@ def address(url: str) -> str:
     """Scheme, host and port of a URL, for an advice: no name or password that may stand before them."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def via(proxy: Proxy | None) -> str:
+    """Return what an advice says of the proxy on the way to a server, without its password."""
+    return f" through {proxy.address} (store_http_proxy)" if proxy else ""
 
 
 def _below(error: BaseException) -> Iterator[BaseException]:

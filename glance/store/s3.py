@@ -20,6 +20,7 @@ from glance.core.ports import Held, Source, Threads
 from glance.store import s3client
 from glance.store.blob import StreamBlob
 from glance.store.parts import LEAST_PART, MIB, MemoryBudget, Part, Parts
+from glance.store.proxy import Proxy
 from glance.store.s3client import DEFAULT_REGION, Account, code_of
 
 LOG = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class S3Store:
         cacert: str | None = None,
         parallel: int = 4,
         read_timeout: float = 60,
+        proxy: Proxy | None = None,
     ) -> None:
         if not _BUCKET.fullmatch(bucket):
             raise ValueError(f"not a name for a bucket: {bucket!r}")
@@ -69,7 +71,7 @@ class S3Store:
             raise ValueError(f"the format of a bucket's URL is auto, path or virtual, not {bucket_url_format!r}")
         if large_object_chunk_size * MIB < LEAST_PART:
             raise ValueError(f"a part has at least {LEAST_PART // MIB} MiB, not {large_object_chunk_size}")
-        self._account = Account(host, access_key, secret_key, region, bucket_url_format, cacert, read_timeout)
+        self._account = Account(host, access_key, secret_key, region, bucket_url_format, cacert, read_timeout, proxy)
         self._bucket = bucket
         self._create_bucket = create_bucket_on_put
         self._largest_whole = large_object_size * MIB
@@ -85,7 +87,7 @@ class S3Store:
             with self._translated("connect"):
                 s3client.greet(self._account, self._bucket)
         except BlobMissing:  # a 404 that is not about the bucket
-            advice = f"{where} (s3_store_host) answers, but not as S3 does: look at the address and the port"
+            advice = f"{self._account.where} answers, but not as S3 does: look at the address and the port"
             raise StoreDown("the S3 server does not speak S3", advice=advice) from None
         return where
 

@@ -19,6 +19,7 @@ from glance.core.errors import BlobMissing, Duplicate, GlanceError, StoreDown, S
 from glance.core.ports import Threads
 from glance.store import reach
 from glance.store.parts import TURN, Part
+from glance.store.proxy import Proxy
 
 LOG = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class Account(NamedTuple):
     bucket_url_format: str
     cacert: str | None
     read_timeout: float
+    proxy: Proxy | None = None
 
     @property
     def endpoint(self) -> str:
@@ -110,8 +112,14 @@ class Account(NamedTuple):
         """The server, in words for an operator."""
         return reach.address(self.endpoint)
 
+    @property
+    def where(self) -> str:
+        """The server and the options that name it, for an advice."""
+        return f"{self.address} (s3_store_host){reach.via(self.proxy)}"
+
     def without_secrets(self, text: str) -> str:
-        for secret in (self.secret_key, self.access_key):
+        proxy = (self.proxy.url, self.proxy.credentials) if self.proxy else ()
+        for secret in (self.secret_key, self.access_key, *proxy):
             text = text.replace(secret, "***") if len(secret) > 3 else text
         return text
 
@@ -171,7 +179,8 @@ def connect(account: Account) -> Any:
             logging.getLogger(library).setLevel(logging.WARNING)
     if SIGNATURE not in auth.AUTH_TYPE_MAPS:
         auth.AUTH_TYPE_MAPS[SIGNATURE] = type("S3GlanceAuth", (auth.S3SigV4Auth,), {"payload": _payload})
-    # Nothing but our configuration counts: no profile and no file of the user that the daemon runs as.
+    # Only our configuration counts: no profile, no file of the user that the daemon runs as, no proxy of the
+    # environment, which botocore would use if it got None for the proxies.
     nothing = {
         "profile": (None, None, None, None),
         "config_file": (None, None, os.devnull, None),
@@ -192,6 +201,7 @@ def connect(account: Account) -> Any:
             read_timeout=account.read_timeout,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             max_pool_connections=CONNECTIONS,
+            proxies=dict.fromkeys(("http", "https"), account.proxy.url) if account.proxy else {},
             request_checksum_calculation="when_required",  # servers of any age take what is not sent
             response_checksum_validation="when_required",
         ),
@@ -255,17 +265,19 @@ def _insist_on_region(response: Any, operation: Any, **_: Any) -> None:
 
 def translated(error: Exception, account: Account) -> GlanceError:
     """A botocore error → what a user may read, no key and no address; and an advice to the operator, no key."""
-    where = f"{account.address} (s3_store_host)"
+    where = account.where
     answer = getattr(error, "response", None)
     if not isinstance(answer, dict):
         found = reach.trouble(error, where, "s3_store_cacert")
         return StoreDown(f"the S3 server {found.text}", advice=found.advice)
-    code = code_of(error)
+    code, doubt = code_of(error), ""
+    if str(answer.get("Error", {}).get("Code", "")) not in _BY_CODE and account.proxy:
+        doubt = f"; or this is the answer of the proxy, as the way is{reach.via(account.proxy)}"
     if code not in _BY_CODE:
         code = _code_of_status(answer)
     if code in _BY_CODE:
         kind, text, advice = _BY_CODE[code]
-        return kind(text, advice=advice + _told(answer, code))
+        return kind(text, advice=advice + _told(answer, code) + doubt)
     advice = f"{where} answered {_status(answer)}: look for the reason in its log, if S3 is what it speaks"
     return StoreDown("the S3 server did not do its work", advice=advice)
 

@@ -17,7 +17,9 @@ import pytest
 
 from tests.functional.daemons import Installation
 from tests.functional.debian import program
+from tests.servers.forward_proxy import forward_proxy
 from tests.servers.moto import Moto
+from tests.servers.processes import free_port
 from tests.servers.proxy import Proxy, Request, Stall
 from tests.servers.swift import KeystoneSwift, Swift
 from tests.servers.tls import Authority, tls_before
@@ -543,3 +545,48 @@ def test_keystone(configure: Configure, check: Check, keystone_swift: KeystoneSw
         assert reason in said
         assert advice in said
         assert user.password not in outcome.text
+
+
+# Proxies
+
+
+def test_proxies_of_the_environment_are_named_and_not_used(
+    installation: Installation, configure: Configure, check: Check
+) -> None:
+    """Nobody listens at this proxy: a request to it would fail."""
+    proxy = f"http://127.0.0.1:{free_port()}"
+    installation.environ |= {"HTTP_PROXY": proxy.replace("//", f"//user:{SECRET}@"), "https_proxy": proxy}
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        installation.environ.pop(name, None)
+    configure()
+    outcome = check()
+    assert outcome.status == 0, outcome.text
+    told = " ".join(outcome.text.split())
+    for client in ("boto3", "swiftclient"):
+        assert f"proxy: none. HTTP_PROXY in the environment names {proxy}, which {client} would use" in told
+    assert f"set store_http_proxy = {proxy}" in told
+    assert f"set http_store_proxy = {proxy}" in " ".join(check("http").text.split())
+    installation.environ["NO_PROXY"] = "127.0.0.1"
+    assert "proxy: none" not in check().text
+
+
+def test_the_proxy_of_the_configuration_is_used(
+    installation: Installation, configure: Configure, check: Check
+) -> None:
+    with forward_proxy(f"user:{SECRET}") as server:
+        configure(store_http_proxy=server.url, http_store_proxy=server.url)
+        outcome = check()
+        assert outcome.status == 0, outcome.text
+        assert outcome.text.count(f"proxy: {server.address} (store_http_proxy)") == 2
+        assert {port for _, _, port in server.targets} == ports_of(installation)
+        assert f"proxy: {server.address} (http_store_proxy)" in check("http").text
+        server.refuses = True
+        for store in ("s3", "swift"):
+            (said,) = check(store).failed(store).values()
+            assert f"through {server.address} (store_http_proxy)" in said
+
+
+def ports_of(installation: Installation) -> set[int]:
+    """The ports of the clouds in the configuration."""
+    text = installation.config.read_text()
+    return set(map(int, re.findall(r"(?:s3_store_host|swift_store_auth_address) = http://[^:]+:([0-9]+)", text)))

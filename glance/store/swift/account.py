@@ -19,7 +19,7 @@ from glance.store import reach
 from glance.store.parts import Part
 from glance.store.swift import faults
 from glance.store.swift.faults import AGAIN, NoAnswer
-from glance.store.swift.login import Login, client
+from glance.store.swift.login import Login
 
 LOG = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Account:
         connection = self._connection(url)
         if isinstance(body, Part):
             body = Body(body.views(), len(body)) if body else b""
-        where = f"{reach.address(url)} (Swift, as its authentication names it)"
+        where = f"{reach.address(url)} (Swift, as its authentication names it){reach.via(self._login.proxy)}"
         try:
             with faults.answering(where):
                 response = connection.request(
@@ -197,10 +197,4 @@ class Account:
             if known == url:
                 return connection
             connection.close()
-        login = self._login
-        limits = (CONNECT_TIMEOUT, login.timeout)
-        connection = client().HTTPConnection(
-            url, cacert=login.cacert, insecure=login.insecure, timeout=limits, default_user_agent="glance"
-        )
-        connection.requests_args["allow_redirects"] = False  # a token goes to nobody but Swift
-        return connection
+        return self._login.connect(url, (CONNECT_TIMEOUT, self._login.timeout))

@@ -6,12 +6,16 @@ Swift in the service catalogue that comes with the token.
 """
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+
 from glance.core.errors import StoreDown
 from glance.store import reach
+from glance.store.proxy import Proxy
 from glance.store.swift import faults
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +43,7 @@ class Login:
     cacert: str | None = None
     insecure: bool = False  # takes any certificate
     timeout: float = 60  # seconds without an answer
+    proxy: Proxy | None = None  # for Keystone and Swift; no other one is used
 
     def __post_init__(self) -> None:
         """Raises ValueError for what cannot work."""
@@ -58,9 +63,7 @@ class Login:
     def __call__(self) -> tuple[str, str]:
         """The URL of the account, and a token. Raises StoreDown, and what the libraries raise."""
         if self.version == "1":
-            url, token = client().get_auth(
-                self.address, self.user, self.key, cacert=self.cacert, insecure=self.insecure, timeout=self.timeout
-            )
+            url, token = self._ask_swift()
         else:
             url, token = self._ask_keystone()
         if not url or not token:
@@ -72,7 +75,34 @@ class Login:
     @property
     def where(self) -> str:
         """The server, for an advice to the operator."""
-        return f"{reach.address(self.address)} (swift_store_auth_address)"
+        return f"{reach.address(self.address)} (swift_store_auth_address){reach.via(self.proxy)}"
+
+    def connect(self, url: str, timeout: float | tuple[float, float]) -> Any:
+        """Return a swiftclient HTTPConnection. It sends keys and tokens to the host of the URL only."""
+        connection = client().HTTPConnection(
+            url, cacert=self.cacert, insecure=self.insecure, timeout=timeout, default_user_agent="glance"
+        )
+        connection.requests_args["allow_redirects"] = False
+        self._settle_proxies(connection.request_session)
+        return connection
+
+    def _settle_proxies(self, session: requests.Session) -> None:
+        """Have the session use the proxy of the configuration, and nothing that the environment or ~/.netrc says."""
+        session.trust_env = False
+        session.proxies = dict.fromkeys(("http", "https"), self.proxy.url) if self.proxy else {}
+
+    def _ask_swift(self) -> tuple[Any, Any]:
+        """Return the URL of the account and a token, as version 1 has it."""
+        connection = self.connect(self.address, self.timeout)
+        headers = {"X-Auth-User": self.user, "X-Auth-Key": self.key}
+        with (
+            closing(connection),
+            closing(connection.request("GET", urlsplit(self.address).path, "", headers)) as answer,
+        ):
+            found = answer.headers.get("x-storage-url")
+            if not answer.ok or not found:
+                raise client().ClientException("no account", http_status=answer.status_code)
+            return found, answer.headers.get("x-storage-token") or answer.headers.get("x-auth-token")
 
     def _domain(self, whose: str) -> dict[str, str]:
         """What is told of the domain of the user or of the project."""
@@ -99,7 +129,9 @@ class Login:
                 domains |= self._domain(whose) or {f"{whose}_domain_id": "default"}
             auth = V3Password(project_name=tenant, **domains, **known)
         verify = not self.insecure and (self.cacert or True)
-        access = auth.get_access(Session(verify=verify, timeout=self.timeout, redirect=False))
+        with requests.Session() as session:
+            self._settle_proxies(session)
+            access = auth.get_access(Session(session=session, verify=verify, timeout=self.timeout, redirect=False))
         return self._endpoint(access.service_catalog), access.auth_token
 
     def _endpoint(self, catalogue: Any) -> str:
