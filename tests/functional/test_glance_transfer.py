@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import termios
@@ -110,14 +111,68 @@ def test_into_a_pipe(running: Installation, image_id: str, place: Path) -> None:
     assert running.glance("download", image_id, "/dev/null").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("{download} /dev/stdout | cat > out", DATA),
+        ("{download} /dev/stdout > out", DATA),
+        ("echo before > out; {download} /dev/stdout >> out; echo after >> out", b"before\n" + DATA + b"after\n"),
+        ("{download} /dev/fd/9 9> out", DATA),
+        ("{download} /proc/self/fd/9 9> out", DATA),
+        ("{download} >(cat > out; echo > done); until [ -e done ]; do sleep 0.05; done", DATA),
+        ("ln -s /dev/stdout link; {download} link > out", DATA),
+    ],
+)
+def test_a_descriptor_is_written_to_as_it_is(
+    running: Installation, image_id: str, place: Path, script: str, expected: bytes
+) -> None:
+    download = shlex.join(running.command("glance", "-p", str(running.api_port), "download", image_id))
+    command = ["bash", "-ec", script.format(download=download)]
+    done = subprocess.run(command, env=running.environ, cwd=place, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (place / "out").read_bytes() == expected
+    assert {path.name for path in place.iterdir()} <= {"out", "done", "link"}
+
+
+def test_a_pipe_is_opened_before_the_server_is_asked(running: Installation, queued: str, place: Path) -> None:
+    """Its reader would otherwise wait for ever when there is nothing to download."""
+    os.mkfifo(place / "pipe")
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append((place / "pipe").read_bytes()))
+    reader.start()
+    assert running.glance("download", queued, str(place / "pipe")).returncode == 1
+    reader.join(10)
+    assert found == [b""]
+
+
+@pytest.mark.parametrize("name", ["x" * 205, "x" * 255, "ß" * 127])
+def test_a_name_as_long_as_may_be(running: Installation, image_id: str, place: Path, proxy: Proxy, name: str) -> None:
+    proxied = "-U", proxy.url, "download", "--retries=1", image_id, str(place / name)
+    refused = Answer(503, b"503 So\n\naway")
+    proxy.rule = lambda request: (
+        None if request.method == "HEAD" else CutAnswer(HEAD_AND) if proxy.count("GET") == 1 else refused
+    )
+    done = running.glance(*proxied)
+    (part,) = place.iterdir()
+    assert (done.returncode, done.stderr.startswith(f"What came is kept in {part}: ")) == (1, True)
+    assert len(os.fsencode(part.name)) <= 255
+    proxy.rule = lambda request: None
+    done = running.glance(*proxied)
+    assert done.returncode == 0
+    assert re.fullmatch(rf"\d+ bytes lie in {part} already\n", done.stderr)
+    assert [path.name for path in place.iterdir()] == [name]
+    assert (place / name).read_bytes() == DATA
+
+
 @pytest.mark.parametrize(("path", "text"), [
     ("/dev/full", "no space left on device"), ("/dev", "is a directory"), ("/proc/disk.img", "no such file or directory"),
-    ("nowhere/disk.img", "no such file or directory"), ("x" * 250, "file name too long"),
+    ("nowhere/disk.img", "no such file or directory"), ("x" * 256, "file name too long"), ("/dev/fd/0", "it is open for reading only"),
+    ("/dev/fd/77", "bad file descriptor"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_written(running: Installation, image_id: str, path: str, text: str) -> None:
-    done = running.glance("download", image_id, path)
+    done = running.glance("download", image_id, path, stdin=b"")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(rf"cannot write .*/{path.rsplit('/')[-1]}: {text}\n", done.stderr)
+    assert re.fullmatch(rf"cannot write (.*/)?{path.rsplit('/')[-1]}: {text}\n", done.stderr)
 
 
 def test_an_image_without_bytes(running: Installation, queued: str, place: Path) -> None:
@@ -143,7 +198,7 @@ def test_a_terminal_gets_no_bytes(running: Installation, image_id: str) -> None:
         os.close(theirs)
         os.close(ours)
     assert done.returncode == 1
-    assert done.stderr.startswith(b"An image is nothing for a terminal")
+    assert done.stderr == b"Image data is not written to a terminal: name a FILE, or redirect standard output\n"
 
 
 # Connections that break

@@ -133,9 +133,9 @@ unless --keep-properties is given.
             options=("retries",),
             summary="fetch the bytes of an image into a file",
             text="""\
-Without FILE, or with -, the bytes go to standard output. A file appears under its name when it is whole and has the
+Without FILE, or with -, the data goes to standard output. A file appears under its name when it is whole and has the
 checksum of the image; until then it is called FILE.ID.part, and the same command goes on where the last one
-broke off.""",
+broke off. A FILE that is a disk, a pipe or an open descriptor (/dev/stdout, /dev/fd/N) is written to directly.""",
             examples=(
                 "glance download 71c675ab-d94f-49cd-a114-e12490b328d9 debian-13.qcow2",
                 "glance download 71c675ab-d94f-49cd-a114-e12490b328d9 | ssh host 'cat > /dev/vg/disk'",

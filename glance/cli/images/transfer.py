@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""download, upload: the bytes."""
+"""The commands download and upload."""
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
+import select
 import stat
 import sys
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ from glance.core.errors import GlanceError, Mismatch
 NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})  # of flock()
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")  # blanks and the like in /proc/self/mountinfo
+NAME_MAX = 255  # bytes of a file name, where the file system does not say
+MAX_LINKS = 40  # symbolic links that are followed, as in the kernel
 
 
 def upload(session: Session) -> None:
@@ -43,34 +47,79 @@ def upload(session: Session) -> None:
 
 def download(session: Session) -> None:
     options = session.options
-    if options.file not in (None, "-"):
-        path = Path(os.path.realpath(options.file))  # a symbolic link stays one
-        if path.exists() and (not path.is_file() or _is_mount_point(path)):
-            _in_place(session, path)
-        else:
-            _into_file(session, path)
-    elif sys.stdout.isatty():
-        raise Failed("An image is nothing for a terminal: name a FILE, or - for standard output in any case")
+    if options.file in (None, "-"):
+        if sys.stdout.isatty():
+            raise Failed("Image data is not written to a terminal: name a FILE, or redirect standard output")
+        _into_stream(session, "standard output", sys.stdout.fileno())
+        return
+    with _writing(options.file):
+        descriptor = _find_descriptor(options.file)
+    if descriptor is not None:
+        _into_stream(session, options.file, descriptor)
+        return
+    path = Path(os.path.realpath(options.file))  # a symbolic link stays one
+    if _is_file(path) and not _is_mount_point(path):
+        _into_file(session, path)
     else:
-        with session.client.download(options.id, retries=options.retries) as transfer:
-            _copy(transfer, sys.stdout.buffer, options.id)
-            sys.stdout.buffer.flush()
-            _tell_unverified(session, transfer)
+        _into_stream(session, str(path), path)
 
 
-def _in_place(session: Session, path: Path) -> None:
-    """Over a disk, into a pipe, or into a file that is mounted there: nothing can take the place of these."""
-    with session.client.download(session.options.id, retries=session.options.retries) as transfer:
-        with _writing(path), path.open("r+b" if path.is_block_device() else "wb", buffering=0) as file:
-            try:
-                _copy(transfer, file, path.name)
-            except (GlanceError, KeyboardInterrupt):
-                if path.is_file():
-                    session.note(f"{path} is a mount point, which no other file can replace: it is incomplete now")
-                raise
-            if path.is_block_device() or path.is_file():
-                os.fsync(file.fileno())
-        _tell_unverified(session, transfer)
+def _find_descriptor(name: str) -> int | None:
+    """Return the descriptor that a name such as /dev/stdout or /dev/fd/63 stands for; None for other names.
+
+    It is written to as it is: behind `>>` the name could only be opened at the start of the file."""
+    folders = {os.path.realpath("/dev/fd"), os.path.realpath("/proc/self/fd")}
+    path = Path(name)
+    for _ in range(MAX_LINKS):
+        number = path.name
+        if number.isascii() and number.isdigit() and len(number) < 10 and os.path.realpath(path.parent) in folders:
+            return int(number)
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
+
+
+def _is_file(path: Path) -> bool:
+    """Return True for a regular file and for a name that is free. Raises Failed for one that cannot be."""
+    with _writing(path):
+        try:
+            return stat.S_ISREG(path.stat().st_mode)
+        except FileNotFoundError:
+            return True
+
+
+def _into_stream(session: Session, name: str, target: int | Path) -> None:
+    """Write to an open descriptor, a disk, a pipe, or a file that is a mount point and so cannot be replaced.
+
+    It is opened before the server is asked."""
+    options = session.options
+    with (
+        _writing(name),
+        os.fdopen(_open_stream(target), "wb", buffering=0) as file,
+        session.client.download(options.id, retries=options.retries) as transfer,
+    ):
+        mode = os.fstat(file.fileno()).st_mode
+        is_mount_point = isinstance(target, Path) and stat.S_ISREG(mode)
+        if is_mount_point:
+            file.truncate(0)
+        try:
+            _copy(transfer, file, name)
+        except (GlanceError, KeyboardInterrupt):
+            if is_mount_point:
+                session.note(f"{name} is a mount point, which no other file can replace: it is incomplete now")
+            raise
+        if is_mount_point or stat.S_ISBLK(mode):
+            os.fsync(file.fileno())
+    _tell_unverified(session, transfer)
+
+
+def _open_stream(target: int | Path) -> int:
+    if isinstance(target, Path):
+        return os.open(target, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)  # O_CREAT may be refused for others' pipes
+    if fcntl.fcntl(target, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise OSError(errno.EBADF, "it is open for reading only")
+    return os.dup(target)
 
 
 def _into_file(session: Session, path: Path) -> None:
@@ -101,7 +150,7 @@ def _into_file(session: Session, path: Path) -> None:
 def _part_of(path: Path, image_id: str) -> Iterator[tuple[Path, BinaryIO]]:
     """The beginning of this image beside that path, ours alone. The bytes of an image never change, so one that
     was made earlier can be continued."""
-    part = path.with_name(f"{path.name}.{quote(image_id, safe='')}.part")
+    part = _name_part(path, image_id)
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     with os.fdopen(os.open(part, flags, 0o666), "r+b", buffering=0) as file:
         try:
@@ -140,8 +189,24 @@ def _decode_octal(found: re.Match[bytes]) -> bytes:
     return bytes([int(found[1], 8)])
 
 
+def _name_part(path: Path, image_id: str) -> Path:
+    """Return FILE.ID.part, or where that is too long for a name the beginning of FILE with a digest."""
+    try:
+        longest = os.pathconf(path.parent, "PC_NAME_MAX")
+    except OSError:
+        longest = NAME_MAX
+    name = f"{path.name}.{quote(image_id, safe='')}.part"
+    if len(os.fsencode(name)) > longest:
+        suffix = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.part"
+        stem = path.name
+        while stem and len(os.fsencode(stem + suffix)) > longest:
+            stem = stem[:-1]
+        name = stem + suffix
+    return path.with_name(name)
+
+
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path | str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -159,7 +224,17 @@ def _copy(transfer: Download, file: BinaryIO, name: str) -> None:
     for piece in counted(transfer, name, transfer.size, transfer.position):
         view = memoryview(piece)
         while view:  # a pipe, or a file without a buffer, may take less
-            view = view[file.write(view) :]
+            count = file.write(view)
+            if count is None:  # a non-blocking one that is full
+                _wait_writable(file)
+            else:
+                view = view[count:]
+
+
+def _wait_writable(file: BinaryIO) -> None:
+    poll = select.poll()
+    poll.register(file, select.POLLOUT)
+    poll.poll()
 
 
 def _tell_unverified(session: Session, transfer: Download) -> None:
