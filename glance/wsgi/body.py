@@ -87,6 +87,8 @@ class BodySource:
             block = self._stream.read(size)
         except (OSError, ValueError) as error:  # cut, timed out, or not in the grammar of chunks
             raise BrokenUpload(f"the body broke off: {error}") from error
+        if block is None:  # a non-blocking stream, against PEP 3333: no data yet, and no end
+            raise BrokenUpload("the body broke off: the WSGI server ran out of data before its end")
         if self._left is not None:
             if not block:
                 raise BrokenUpload(f"the body broke off, {self._left} of {self.length} bytes before its end")

@@ -89,6 +89,16 @@ def test_an_error_of_the_server_is_broken_too(error, environ):
         drained(request(Failing(), **environ))
 
 
+@pytest.mark.parametrize("environ", [CHUNKED, {"CONTENT_LENGTH": "10"}])
+def test_no_data_yet_is_not_the_end(environ):
+    class Late(io.RawIOBase):
+        def read(self, size=-1):
+            return None
+
+    with pytest.raises(BrokenUpload, match="ran out of data before its end"):
+        source_of(request(Late(), **environ)).read(3)
+
+
 def test_the_threads_are_the_servers_or_none():
     threads = Inline()
     assert source_of(request(**{"glance.threads": threads})).threads is threads
