@@ -10,14 +10,30 @@ from typing import Any, BinaryIO, cast
 
 @contextmanager
 def watched(file: BinaryIO, name: str, size: int | None) -> Iterator[BinaryIO]:
-    """The file, whose reading is shown; `size` in bytes, None: not known."""
+    """Return the file, with a bar that shows how much of it was read; `size` in bytes, None if not known."""
     if not sys.stderr.isatty():
         yield file
         return
     from tqdm import tqdm  # takes a while to load, and is of no use to scripts
 
-    with tqdm.wrapattr(file, "read", total=size or None, desc=_shown(name), file=sys.stderr) as shown:
-        yield cast(BinaryIO, shown)
+    with tqdm(total=size, desc=_shown(name), unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr) as bar:
+        yield cast(BinaryIO, _WatchedFile(file, bar))
+
+
+class _WatchedFile:
+    """A file that advances a bar. tqdm has such a thing, which does not take the None of a non-blocking read()."""
+
+    def __init__(self, file: BinaryIO, bar: Any) -> None:
+        self._file = file
+        self._bar = bar
+
+    def read(self, size: int = -1) -> bytes | None:
+        block: bytes | None = self._file.read(size)
+        self._bar.update(len(block or b""))
+        return block
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def counted(pieces: Iterable[bytes], name: str, size: int | None, start: int) -> Iterator[bytes]:

@@ -2,18 +2,13 @@
 """glance-upload: store a file as a public image."""
 
 import argparse
-import os
 import pprint
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
 
-from glance.cli.arguments import Endpoint, endpoint, port
+from glance.cli.arguments import Endpoint, endpoint, port, utf8
+from glance.cli.image_data import describe, open_image_data
 from glance.cli.process import plain
-from glance.cli.progress import watched
-from glance.cli.startup import get_standard_input
 from glance.client import Client, NoServer
 from glance.core.errors import GlanceError, NotAuthenticated, StoreFull
 from glance.version import VERSION
@@ -42,7 +37,7 @@ def main() -> int:
     except GlanceError as error:
         return _complain(str(error))
     except OSError as error:
-        return _complain(f"cannot read {options.filename}: {plain(error)}")
+        return _complain(f"cannot read {describe(options.filename)}: {plain(error)}")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     print(f"Stored image. Got identifier: {printed(image)}")
     return 0
@@ -62,7 +57,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("filename", help="the file; - for standard input")
-    parser.add_argument("name", help="the name of the image")
+    parser.add_argument("name", type=utf8, help="the name of the image")
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument(
         "--host",
@@ -73,11 +68,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=port, help="port of glance-api (default: 9292)")
     parser.add_argument(
         "--type",
+        type=utf8,
         default="raw",
         help="kernel, ramdisk, machine, raw, vhd or a newer disk format, such as qcow2 or iso (default: %(default)s)",
     )
-    parser.add_argument("--kernel", metavar="ID", help="the kernel that goes with it (property kernel_id)")
-    parser.add_argument("--ramdisk", metavar="ID", help="the ramdisk that goes with it (property ramdisk_id)")
+    parser.add_argument("--kernel", metavar="ID", type=utf8, help="the kernel that goes with it (property kernel_id)")
+    parser.add_argument(
+        "--ramdisk", metavar="ID", type=utf8, help="the ramdisk that goes with it (property ramdisk_id)"
+    )
     options = parser.parse_intermixed_args(arguments)
     try:
         options.port = options.host.choose_port(options.port, default=PORT)
@@ -96,21 +94,9 @@ def _upload(options: argparse.Namespace) -> Mapping[str, object]:
         "is_public": True,
         "properties": {key: value for key, value in properties.items() if value is not None},
     }
-    with (
-        Client(server.host, options.port, use_ssl=server.scheme == "https") as client,
-        _opened(options.filename) as file,
-        watched(file, options.filename, os.fstat(file.fileno()).st_size) as source,
-    ):
-        return client.add_image(fields, source)
-
-
-@contextmanager
-def _opened(filename: str) -> Iterator[BinaryIO]:
-    if filename == "-":
-        yield get_standard_input().buffer
-    else:
-        with Path(filename).open("rb") as file:
-            yield file
+    use_ssl = server.scheme == "https"
+    with Client(server.host, options.port, use_ssl) as client, open_image_data(options.filename) as file:
+        return client.add_image(fields, file)
 
 
 def _complain(message: str, status: int = 1) -> int:

@@ -8,10 +8,12 @@ meta, chunks = client.get_image(image["id"])
 """
 
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, Self
+from typing import Self
 
-from glance.client.body import body_of
-from glance.client.connection import Connection, Fields
+import requests
+
+from glance.client.body import Body, Data
+from glance.client.connection import Connection, Disconnected, Fields, NotGlance
 from glance.client.request import check_properties, image_path, with_hyphens
 from glance.core.errors import Invalid
 from glance.wire.headers import fields_from_headers, headers_from_fields
@@ -49,23 +51,31 @@ class Client:
         return self._list("/images/detail")
 
     def get_image(self, image_id: int | str) -> tuple[Fields, Iterator[bytes]]:
-        """An image's fields, as text, and its bytes in pieces of at most 64 KiB.
+        """Return an image's fields, as text, and an iterator of its data in chunks of at most 64 KiB.
 
-        The iterator raises Disconnected when the bytes end too early; closing it ends the transfer.
+        The iterator raises Disconnected when the data ends early; closing it ends the transfer.
         """
         response = self._connection.ask("GET", _path(image_id))
-        return fields_from_headers(response.headers.items()), self._connection.pieces(response)
+        try:
+            fields = self._fields(response)
+        except NotGlance:
+            response.close()
+            raise
+        return fields, self._check_size(self._connection.pieces(response), fields)
 
     def get_image_meta(self, image_id: int | str) -> Fields:
         """An image's fields, as text."""
         with self._connection.ask("HEAD", _path(image_id)) as response:
-            return fields_from_headers(response.headers.items())
+            return self._fields(response)
 
-    def add_image(self, image_meta: Mapping[str, object], image_data: bytes | str | BinaryIO | None = None) -> Fields:
+    def add_image(self, image_meta: Mapping[str, object], image_data: Data | None = None) -> Fields:
         """Make an image and return its fields.
 
-        A file (anything with `read`) is sent as it is read, in chunks; an OSError of its own is passed on.
-        Without data the image stays queued, unless `image_meta` has a location.
+        Data is bytes, text, a file (anything with `read`) or anything that yields bytes, and is sent as it is read.
+        The size of a regular file is announced: BrokenUpload if it shrinks during the transfer, and a warning of the
+        logger `glance.client` if it grows. Errors of the data are passed on. Without data the image stays queued,
+        unless `image_meta` has a location. Fields that are None are not set. Raises Invalid for text that a header
+        cannot carry exactly: control characters, blanks at either end, lone surrogates.
         """
         return self._send("POST", "/images", image_meta, image_data)
 
@@ -73,9 +83,11 @@ class Client:
         self,
         image_id: int | str,
         image_meta: Mapping[str, object],
-        image_data: bytes | str | BinaryIO | None = None,
+        image_data: Data | None = None,
     ) -> Fields:
-        """Change the fields that are named, give a queued image its bytes, return all fields."""
+        """Change the fields that are named, give a queued image its data, and return all fields.
+
+        Fields and data are as for add_image(). A field that is None stays as it is."""
         return self._send("PUT", _path(image_id), image_meta, image_data)
 
     def delete_image(self, image_id: int | str) -> bool:
@@ -87,16 +99,33 @@ class Client:
         with self._connection.ask("GET", path) as response:
             return self._connection.records(response, "images")
 
-    def _send(
-        self, method: str, path: str, fields: Mapping[str, object], data: bytes | str | BinaryIO | None
-    ) -> Fields:
+    def _fields(self, response: requests.Response) -> Fields:
+        """Return the fields in the headers of an answer. Raises NotGlance if there are none."""
+        fields = fields_from_headers(response.headers.items())
+        if not fields:
+            raise NotGlance(f"{self._connection.where} answers, but not as a Glance API does")
+        return fields
+
+    def _check_size(self, chunks: Iterator[bytes], fields: Fields) -> Iterator[bytes]:
+        """Pass the data on. Raises Disconnected if it is less than the image has, which the end of a connection does
+        not show where a server sends no Content-Length."""
+        count = 0
+        for chunk in chunks:
+            count += len(chunk)
+            yield chunk
+        size = str(fields.get("size"))
+        if size.isascii() and size.isdigit() and count < int(size):
+            raise Disconnected(f"{self._connection.where} sent {count} bytes of an image that has {size}")
+
+    def _send(self, method: str, path: str, fields: Mapping[str, object], data: Data | None) -> Fields:
         properties = fields.get("properties")
         if isinstance(properties, Mapping):
             check_properties(properties)
-        headers = with_hyphens(headers_from_fields(fields))
+        given = {name: value for name, value in fields.items() if value is not None}
+        headers = with_hyphens(headers_from_fields(given, exact=True))
         if data is not None:
             headers["Content-Type"] = "application/octet-stream"
-        body = None if data is None else body_of(data)
+        body = None if data is None else Body(data)
         with self._connection.ask(method, path, headers, body) as response:
             return self._connection.record(response)
 

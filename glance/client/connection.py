@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all clients share: one server, its answers, and what goes wrong on the way."""
 
-import html
-import re
 from collections.abc import Iterator, Mapping
+from http.client import responses
 from typing import Any, Self
 
 import requests
@@ -11,14 +10,17 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from glance.client.body import CHUNK, Sized, SourceFailed
-from glance.core.errors import GlanceError, Invalid
+from glance.client.body import CHUNK, Body, SourceFailed
+from glance.core import values
+from glance.core.errors import GlanceError, Invalid, NotAllowed, NotAuthenticated, TooLarge
+from glance.wire.identity import REQUEST_ID_HEADER
 from glance.wire.large_head import LargeHeadResponse
 from glance.wire.status import REASON_HEADER, error_from
 
 CONNECT_TIMEOUT = 60  # seconds to connect, and that the server may stall while it is sent to
 READ_TIMEOUT = 600  # seconds that an answer may take; a server that flushes a big image to disk needs some
 LONGEST_TEXT = 8_192  # bytes of an error's text that are read
+LONGEST_FOREIGN_TEXT = 200  # characters of another server's error that are repeated
 SUCCESS = (200, 201, 202, 204, 206)
 
 Fields = dict[str, object]
@@ -31,15 +33,28 @@ class NoServer(GlanceError):
 
 
 class Disconnected(GlanceError):
-    """The server, or the way to it, failed in the middle of a request; what became of it is not known."""
+    """The server, or a proxy on the way to it, failed during a request; the outcome is unknown."""
 
     reason = "disconnected"
 
 
 class NotGlance(GlanceError):
-    """Somebody answers, but not in the language of Glance."""
+    """The answer comes from another server, such as a proxy, or is not in the format of Glance."""
 
     reason = "not-glance"
+
+
+GATEWAY = (502, 504)  # statuses that Glance never answers itself
+# What a status means if it comes from another server; NotGlance for all others. Its 404, for example, does not say
+# that an image is missing.
+_FOREIGN: dict[int, type[GlanceError]] = {
+    401: NotAuthenticated,
+    403: NotAllowed,
+    413: TooLarge,
+    502: Disconnected,
+    503: Disconnected,
+    504: Disconnected,
+}
 
 
 class Connection:
@@ -47,6 +62,8 @@ class Connection:
 
     `url` is what stands before the paths of requests. `verify`: False takes any certificate of the server, a path
     names a file of authorities. `cert` is a file with our own certificate and key, or the two files.
+
+    `reached` is True if the last request may have had an effect: Glance answered it, or a part of its body was sent.
     """
 
     def __init__(
@@ -59,6 +76,7 @@ class Connection:
     ) -> None:
         self.url = url
         self.where = url.split("://", 1)[-1].split("/", 1)[0]
+        self.reached = False
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = verify
@@ -84,14 +102,15 @@ class Connection:
         method: str,
         path: str,
         headers: Mapping[str, str] | None = None,
-        body: bytes | Iterator[bytes] | Sized | None = None,
+        body: bytes | Body | None = None,
         query: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """The answer to a request, its body still to be read. Raises what an answer of failure stands for.
+        """Return the answer to a request, its body still to be read. Raises the error that the answer stands for.
 
         A server may refuse while it is still being sent to, and close the connection: urllib3 then drops the
         rest of the body and reads the answer that lies there.
         """
+        self.reached = False
         try:
             response = self._session.request(
                 method,
@@ -104,18 +123,28 @@ class Connection:
                 stream=True,
             )
         except SourceFailed as failure:
+            self.reached = True
             raise failure.error from None
         except requests.RequestException as error:
+            self.reached = isinstance(body, Body) and body.started
             raise self._failure(error) from error
+        except UnicodeEncodeError as error:
+            raise Invalid(f"{values.shown(error.object)} is not valid Unicode and cannot be sent") from error
         except OSError as error:  # a file of certificates that cannot be read
             raise Invalid(str(error)) from error
         if response.status_code in SUCCESS:
+            self.reached = True
             return response
         with response:
-            text = self._text(response)
+            raw = _read_text(response)
         if body is not None:
             self.close()  # the rest of the body may not have gone out: that connection is of no more use
-        raise error_from(response.status_code, response.headers.get(REASON_HEADER), text)
+        if _is_from_glance(response, raw):
+            self.reached = True
+            text = _printable(raw.removeprefix(_status_line(response))) or f"{self.where} answers {_status(response)}"
+            raise error_from(response.status_code, response.headers.get(REASON_HEADER), text)
+        self.reached = isinstance(body, Body) and _may_have_forwarded(response.status_code, body)
+        raise _FOREIGN.get(response.status_code, NotGlance)(_describe_foreign(response, raw))
 
     def member(self, response: requests.Response, name: str) -> object:
         """What stands under a name in an answer of JSON. Raises NotGlance."""
@@ -168,19 +197,63 @@ class Connection:
             return Invalid(str(error))
         return Disconnected(f"the request to {self.where} failed: {error}")
 
-    def _text(self, response: requests.Response) -> str:
-        """What an answer of failure says, on one line, without markup and control characters."""
-        status = f"{response.status_code} {response.reason}"
-        try:
-            raw = next(response.iter_content(LONGEST_TEXT), b"")
-        except requests.RequestException:
-            raw = b""
-        text = raw.decode("utf-8", "replace")
-        if "html" in response.headers.get("Content-Type", ""):
-            text = html.unescape(re.sub(r"<(style|script|title|h1)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I))
-        text = text.removeprefix(status)
-        plain = "".join(character if character.isprintable() else " " for character in text)
-        return " ".join(plain.split()) or f"{self.where} answers {status}"
+
+def _read_text(response: requests.Response) -> str:
+    """Return the beginning of an error's body, "" if it breaks off."""
+    try:
+        raw: bytes = next(response.iter_content(LONGEST_TEXT), b"")
+    except requests.RequestException:
+        raw = b""
+    return raw.decode("utf-8", "replace")
+
+
+def _is_from_glance(response: requests.Response, text: str) -> bool:
+    """Return True for an answer of Glance, False for one of a proxy or another server in its place.
+
+    Glance's applications set headers of their own; refusals of its HTTP server, and answers of older releases, begin
+    with their status line. An answer to HEAD without any of these is Glance's unless it shows the opposite."""
+    if REASON_HEADER in response.headers or REQUEST_ID_HEADER in response.headers:
+        return True
+    if response.status_code in GATEWAY:
+        return False
+    if response.request.method == "HEAD":
+        return "Server" not in response.headers
+    return text.startswith(_status_line(response))
+
+
+def _may_have_forwarded(status: int, body: Body) -> bool:
+    """Return True if a proxy that answers this status may have sent a part of the body on.
+
+    It decides on most errors of the client when it has read the head of the request, on 413 only if the size was
+    announced there."""
+    is_late = status >= 500 or status == 408 or (status == 413 and not body.size)
+    return body.started and is_late
+
+
+def _describe_foreign(response: requests.Response, text: str) -> str:
+    """Return the status of another server and its name, with its text unless that is a page of HTML."""
+    name = _printable(response.headers.get("Server", "")).partition("/")[0][:LONGEST_FOREIGN_TEXT]
+    origin = f"from {name}, not Glance" if name else "not from Glance"
+    described = f"{_status(response)} ({origin})"
+    if "html" in response.headers.get("Content-Type", "").lower() or text.lstrip().startswith("<"):
+        return described
+    shown = _printable(text.removeprefix(_status_line(response)))[:LONGEST_FOREIGN_TEXT]
+    return f"{described}: {shown}" if shown else described
+
+
+def _status_line(response: requests.Response) -> str:
+    return f"{response.status_code} {response.reason}"
+
+
+def _status(response: requests.Response) -> str:
+    """Return the status with its reason phrase, which may be missing behind an HTTP/2 proxy."""
+    reason = _printable(response.reason or "") or responses.get(response.status_code, "")
+    return f"{response.status_code} {reason}".rstrip()
+
+
+def _printable(text: str) -> str:
+    """Return text on one line, without control characters."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 class _PlainConnection(HTTPConnection):

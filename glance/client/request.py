@@ -37,9 +37,5 @@ def check_properties(properties: Mapping[str, object]) -> None:
 
 
 def with_hyphens(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a record as they are sent: with hyphens in their names.
-
-    nginx and other proxies drop headers whose names contain underscores. Whitespace around a value is not part of
-    it in HTTP, and requests refuses to send it.
-    """
-    return {name.replace("_", "-"): value.strip(" \t") for name, value in headers.items()}
+    """Return the headers of a record with hyphens in their names: nginx and others drop names with underscores."""
+    return {name.replace("_", "-"): value for name, value in headers.items()}

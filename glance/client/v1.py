@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 from urllib.parse import urlsplit
 
-from glance.client.body import Data, body_of
+from glance.client.body import Body, Data
 from glance.client.connection import Connection, Fields, NotGlance
 from glance.client.download import Download
 from glance.client.request import check_properties, image_path, with_hyphens
 from glance.core.errors import Invalid
 from glance.wire import v1
 from glance.wire.headers import ID_HEADER
-from glance.wire.native import to_wire
+from glance.wire.native import check_sendable, to_wire
 from glance.wire.paths import build_path
 
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -54,6 +54,11 @@ class V1Client:
         """Raises Invalid for a URL or credentials that cannot be sent."""
         self.url = _root(url)
         self._connection = Connection(self.url, _identity(token, user), verify=verify, cert=cert)
+
+    @property
+    def reached(self) -> bool:
+        """True if the last request may have had an effect: Glance answered it, or a part of its body was sent."""
+        return self._connection.reached
 
     @property
     def where(self) -> str:
@@ -123,9 +128,12 @@ class V1Client:
     ) -> Fields:
         """Make an image and return its record.
 
-        `data`, a file or anything that yields bytes, is sent as it is read: its first `size` bytes, or in chunks to
-        its end. An error of its own is passed on. Without data the image stays queued, unless `fields` has a
-        location. `copy_from` is a URL whose bytes the server fetches.
+        `data` is bytes, text, a file or anything that yields bytes, and is sent as it is read: its first `size`
+        bytes, or all of it. The size of a regular file is announced: BrokenUpload if it shrinks during the transfer,
+        and a warning of the logger `glance.client` if it grows. A non-blocking file is waited for. Errors of the data
+        are passed on. Without data the image stays queued, unless `fields` has a location. `copy_from` is a URL whose
+        data the server fetches. Raises Invalid for text that a header cannot carry exactly: control characters,
+        blanks at either end, lone surrogates.
         """
         return self._send("POST", "/v1/images", fields, data, size, _source(copy_from))
 
@@ -187,7 +195,7 @@ class V1Client:
         headers: Mapping[str, str],
     ) -> Fields:
         headers = {**_headers(fields), **headers, **({} if data is None else OCTETS)}
-        body = None if data is None else body_of(data, size)
+        body = None if data is None else Body(data, size)
         with self._connection.ask(method, path, headers, body) as response:
             return self._connection.record(response)
 
@@ -219,12 +227,19 @@ def _identity(token: str | None, user: tuple[str, str] | None) -> dict[str, str]
     if user is not None:
         if ":" in user[0]:
             raise Invalid("the name of a user must not have a colon")  # RFC 7617 §2
-        headers["Authorization"] = "Basic " + base64.b64encode(":".join(user).encode()).decode()
+        try:
+            credentials = ":".join(user).encode()
+        except UnicodeEncodeError:
+            raise Invalid("the name and the password of a user must be valid UTF-8") from None
+        headers["Authorization"] = "Basic " + base64.b64encode(credentials).decode()
     return headers
 
 
 def _source(copy_from: str | None) -> dict[str, str]:
-    return {} if copy_from is None else {"X-Glance-Api-Copy-From": to_wire(copy_from)}
+    if copy_from is None:
+        return {}
+    check_sendable("copy_from", copy_from)
+    return {"X-Glance-Api-Copy-From": to_wire(copy_from)}
 
 
 def _headers(fields: Mapping[str, object]) -> dict[str, str]:
@@ -234,7 +249,7 @@ def _headers(fields: Mapping[str, object]) -> dict[str, str]:
     check_properties(own)
     record = {name: "" if value is None else value for name, value in {**fields, "properties": own}.items()}
     record["properties"] = {key: "" if value is None else value for key, value in own.items()}
-    return with_hyphens(v1.headers_of(record))
+    return with_hyphens(v1.headers_of(record, exact=True))
 
 
 def _path(image_id: str, *segments: str) -> str:

@@ -10,24 +10,30 @@ from collections.abc import Iterable, Mapping
 
 from glance.core import values
 from glance.wire import classic
-from glance.wire.native import PREFIX, PROPERTY_PREFIX, from_wire, is_token, spelled, to_wire
+from glance.wire.native import PREFIX, PROPERTY_PREFIX, check_sendable, from_wire, is_token, spelled, to_wire
 
 ID_HEADER = "X-Glance-Image-Id"  # in answers: the id in the other APIs of the image that has this number
 MAX_PRINTED = 8 * 1024  # characters of the printed dict
 TRUE_WORDS = frozenset({"on", "1", "true"})
 
 
-def headers_from_fields(fields: Mapping[str, object]) -> dict[str, str]:
-    """The headers of a record: one per field, and one more per property."""
+def headers_from_fields(fields: Mapping[str, object], *, exact: bool = False) -> dict[str, str]:
+    """Return the headers of a record: one per field, and one more per property.
+
+    `exact`: raises Invalid for text that a header cannot carry unchanged, for requests; in answers it is replaced."""
     headers = {}
     for field, value in fields.items():
         text = str(value)
         if field == "properties" and len(text) > MAX_PRINTED:
             text = "{...}"  # readers refuse longer header lines; the properties follow one by one
+        if exact:
+            check_sendable(field, text)
         headers[spelled(PREFIX + field)] = to_wire(text)
         if field == "properties" and isinstance(value, Mapping):
             for key, text in value.items():
                 if is_token(key):  # what a header cannot be named stands in X-Image-Meta-Properties only
+                    if exact:
+                        check_sendable(f"property {key}", str(text))
                     headers[spelled(PROPERTY_PREFIX + key.lower())] = to_wire(str(text))
     return headers
 

@@ -29,8 +29,23 @@ def spelled(name: str) -> str:
 
 
 def to_wire(text: str) -> str:
-    """Native string of a value; line ends and other controls, which would end the header, become spaces."""
+    """Return the native string of a value.
+
+    In answers, line ends and other control characters, which would end the header, become spaces, and lone surrogates
+    question marks; text of a request has to pass check_sendable() first."""
     return _CONTROL.sub(" ", text).encode("utf-8", "replace").decode("latin-1")
+
+
+def check_sendable(name: str, text: str) -> None:
+    """Raise Invalid for text of a request that a header cannot carry unchanged."""
+    if _CONTROL.search(text):
+        raise Invalid(f"{name} must not contain line ends or other control characters, as {values.shown(text)} does")
+    if text.strip(" ") != text:
+        raise Invalid(f"{name} must not begin or end with a space, as {values.shown(text)} does: HTTP would drop it")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Invalid(f"{name} must be valid UTF-8, which {values.shown(text)} is not") from None
 
 
 def from_wire(name: str, value: str) -> str:

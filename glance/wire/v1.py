@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from glance.core import values
 from glance.core.errors import Invalid
 from glance.core.image import CONTAINER_FORMATS, DISK_FORMATS, UNSET, Image, ImageChange, Unset, Visibility
-from glance.wire.native import PREFIX, PROPERTY_PREFIX, from_wire, is_token, spelled, to_wire
+from glance.wire.native import PREFIX, PROPERTY_PREFIX, check_sendable, from_wire, is_token, spelled, to_wire
 
 KNOWN = frozenset({
     "location", "size", "is_public", "disk_format", "container_format", "name", "status", "copy_from", "uri",
@@ -57,19 +57,26 @@ def record_of(image: Image) -> dict[str, object]:
     }
 
 
-def headers_of(record: Mapping[str, object]) -> dict[str, str]:
-    """The headers of a record: one per field that is not null, and one per property.
+def headers_of(record: Mapping[str, object], *, exact: bool = False) -> dict[str, str]:
+    """Return the headers of a record: one per field that is not null, and one per property.
 
-    A property whose name is no header name has none."""
+    A property whose name cannot be part of a header's name has none. `exact`: raises Invalid for text that a header
+    cannot carry unchanged, for requests; in answers it is replaced."""
     headers = {}
     for field, value in record.items():
         if value is not None and field != "properties":
-            headers[spelled(PREFIX + field)] = to_wire(str(value))
+            text = str(value)
+            if exact:
+                check_sendable(field, text)
+            headers[spelled(PREFIX + field)] = to_wire(text)
     properties = record.get("properties")
     if isinstance(properties, Mapping):
         for key, value in properties.items():
             if is_token(key) and value is not None:
-                headers[spelled(PROPERTY_PREFIX + key.lower())] = to_wire(str(value))
+                text = str(value)
+                if exact:
+                    check_sendable(f"property {key}", text)
+                headers[spelled(PROPERTY_PREFIX + key.lower())] = to_wire(text)
     return headers
 
 

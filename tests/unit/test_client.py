@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from glance import client as client_module
-from glance.client import Client, Disconnected, NoServer, NotGlance
-from glance.core.errors import Duplicate, Invalid, NotFound, StoreFull
+from glance.client import Client, Disconnected, NoServer, NotGlance, V1Client
+from glance.core.errors import Duplicate, GlanceError, Invalid, NotAuthenticated, NotFound, StoreFull, TooLarge
 
 Serve = Callable[[socket.socket], None]
 
@@ -80,11 +80,11 @@ def test_lists(server: Server, client: Client) -> None:
     assert b"*/*" not in server.request
 
 
-def test_a_file_is_sent_in_chunks(server: Server, client: Client) -> None:
+def test_data_of_unknown_size_is_sent_in_chunks(server: Server, client: Client) -> None:
     server.answers(answer(b'{"image": {"id": 7}}'), until=b"\r\n0\r\n\r\n")
-    data = b"z" * (client_module.CHUNK + 10)
-    fields = {"name": " Bücher 日本 ", "type": "raw", "is_public": True, "properties": {"kernel_id": "3"}}
-    assert client.add_image(fields, io.BytesIO(data)) == {"id": 7}
+    data = b"z" * client_module.CHUNK, b"z" * 10
+    fields = {"name": "Bücher 日本", "type": "raw", "is_public": True, "properties": {"kernel_id": "3"}}
+    assert client.add_image(fields, iter(data)) == {"id": 7}
     head, _, body = server.request.partition(b"\r\n\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n")[1:])}
     assert headers[b"transfer-encoding"] == b"chunked"
@@ -114,12 +114,86 @@ def test_an_answer_in_the_middle_of_an_upload_is_heard(server: Server, client: C
 
 
 def test_errors_come_back_as_themselves(server: Server, client: Client) -> None:
-    html = (
-        "<html><head><title>404 Not Found</title></head><body><h1>404</h1>no image &lt;7&gt;<br/>here</body></html>"
-    )
-    server.answers(refusal("404 Not Found", html, content_type="text/html"))
-    with pytest.raises(NotFound, match=r"^no image <7> here$"):
+    server.answers(refusal("404 Not Found", "404 Not Found\n\nno image\n'7'\n"))
+    with pytest.raises(NotFound, match=r"^no image '7'$"):
         client.get_image(7)
+    assert client._connection.reached
+
+
+HTML = "<html><head><title>413</title></head><body><hr><center>nginx/1.22.1</center></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "text"),
+    [
+        (
+            refusal("413 Request Entity Too Large", HTML, "Server: nginx/1.22.1", content_type="text/html"),
+            TooLarge,
+            "413 Request Entity Too Large (from nginx, not Glance)",
+        ),
+        (
+            refusal("404 Not Found", HTML, "Server: Apache/2.4.57 (Debian)", content_type="text/html"),
+            NotGlance,
+            "404 Not Found (from Apache, not Glance)",
+        ),
+        (refusal("404 Not Found", f"\n{HTML}"), NotGlance, "404 Not Found (not from Glance)"),
+        (
+            refusal("503 Service Unavailable", "upstream connect\x1b[31m error", "Server: envoy"),
+            Disconnected,
+            "503 Service Unavailable (from envoy, not Glance): upstream connect [31m error",
+        ),
+        (refusal("502 Bad Gateway", "502 Bad Gateway"), Disconnected, "502 Bad Gateway (not from Glance)"),
+        (refusal("504 ", ""), Disconnected, "504 Gateway Timeout (not from Glance)"),
+        (refusal("401 Unauthorized", "", "Server: a\x1b[2Jb"), NotAuthenticated, "401 Unauthorized (from a [2Jb, not Glance)"),
+        (refusal("400 Bad Request", "x" * 5000), NotGlance, f"400 Bad Request (not from Glance): {'x' * 200}"),
+        (refusal("599 ", ""), NotGlance, "599 (not from Glance)"),
+    ],
+)  # fmt: skip
+def test_answers_of_other_servers_are_named_as_such(
+    server: Server, client: Client, reply: bytes, error: type[Exception], text: str
+) -> None:
+    server.answers(reply)
+    with pytest.raises(error) as caught:
+        client.get_image(7)
+    assert str(caught.value) == text
+    assert not client._connection.reached
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [((), NotFound), (("Server: nginx",), NotGlance), (("Server: nginx", "X-Openstack-Request-Id: req-1"), NotFound)],
+)
+def test_an_answer_without_a_body(
+    server: Server, client: Client, headers: tuple[str, ...], error: type[Exception]
+) -> None:
+    server.answers(refusal("404 Not Found", "", *headers))
+    with pytest.raises(error, match="404 Not Found"):
+        client.get_image_meta(7)
+
+
+@pytest.mark.parametrize(
+    ("status", "size", "reached"),
+    [("413 Too Large", None, True), ("413 Too Large", 5, False), ("400 Bad", None, False), ("502 Bad", 5, True)],
+)
+def test_a_proxy_may_have_passed_on_what_it_refuses_late(
+    server: Server, status: str, size: int | None, reached: bool
+) -> None:
+    server.answers(refusal(status, HTML), until=b"12345")
+    with V1Client(f"http://127.0.0.1:{server.port}") as client:
+        with pytest.raises(GlanceError, match="not from Glance"):
+            client.create({}, iter([b"12345"]), size=size)
+        assert client.reached is reached
+
+
+def test_what_is_refused_before_it_is_sent_reached_nothing(server: Server, client: Client) -> None:
+    server.answers(answer(b'{"images": []}'))
+    client.get_images()
+    assert client._connection.reached
+    with Client("127.0.0.1", 1) as other:
+        for name in ("x", "a\nb"):
+            with pytest.raises((NoServer, Invalid)):
+                other.add_image({"name": name}, b"data")
+            assert not other._connection.reached
 
 
 @pytest.mark.parametrize(
@@ -130,9 +204,9 @@ def test_errors_come_back_as_themselves(server: Server, client: Client) -> None:
             Duplicate,
             r"^taken \[31m$",
         ),
-        (refusal("400 Bad Request", "bad type"), Invalid, "bad type"),
-        (refusal("418 I'm a teapot", ""), Exception, "418 I'm a teapot"),
-        (refusal("302 Found", "", "Location: http://169.254.169.254/"), Exception, "302"),
+        (refusal("400 Bad Request", "400 Bad Request\n\nbad type"), Invalid, r"^bad type$"),
+        (refusal("418 I'm a teapot", ""), NotGlance, "418 I'm a teapot"),
+        (refusal("302 Found", "", "Location: http://169.254.169.254/"), NotGlance, "302"),
         (answer(b"hello"), NotGlance, "not as a Glance API"),
         (answer(b'{"version": 1}'), NotGlance, "not as a Glance API"),
         (answer(b'{"images": 3}'), NotGlance, "a list that is none"),
@@ -155,8 +229,43 @@ def test_an_image_that_ends_too_early(server: Server, client: Client) -> None:
         b"".join(chunks)
 
 
+def test_an_image_that_ends_too_early_without_a_length(server: Server, client: Client) -> None:
+    server.answers(b"HTTP/1.1 200 OK\r\nX-Image-Meta-Size: 100\r\nConnection: close\r\n\r\nabc")
+    with pytest.raises(Disconnected, match="sent 3 bytes of an image that has 100"):
+        b"".join(client.get_image(7)[1])
+
+
+def test_a_page_of_another_server_is_no_image(server: Server, client: Client) -> None:
+    server.answers(answer(b"<html>log in</html>"))
+    with pytest.raises(NotGlance, match="not as a Glance API"):
+        client.get_image(7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"name": "one\ntwo"}, "name must not contain line ends or other control characters, as 'one\\ntwo' does"),
+        ({"name": "gr\udcfc\udcdfe"}, r"name must be valid UTF-8, which 'gr\udcfc\udcdfe' is not"),
+        ({"name": " x"}, "name must not begin or end with a space, as ' x' does: HTTP would drop it"),
+        ({"properties": {"a": "b\tc"}}, "property a must not contain line ends or other control characters, as 'b\\tc' does"),
+        ({"properties": {"ä": "b"}}, "a property cannot be called 'ä': its name travels in a header's name"),
+        ({"properties": {"A-b": "1", "a_B": "2"}}, "the properties 'A-b' and 'a_B' are the same to the API: 'a_b'"),
+    ],
+)  # fmt: skip
+def test_text_that_cannot_be_sent_unchanged_is_refused(fields: dict[str, object], text: str) -> None:
+    with Client("127.0.0.1", 1) as client, pytest.raises(Invalid) as caught:
+        client.update_image(7, fields)
+    assert str(caught.value) == text
+
+
+def test_a_field_that_is_none_is_not_sent(server: Server, client: Client) -> None:
+    server.answers(answer(b'{"image": {}}'))
+    client.add_image({"name": None, "type": "raw"})
+    assert b"name" not in server.request.lower()
+
+
 def test_an_image_is_never_decoded(server: Server, client: Client) -> None:
-    server.answers(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08")
+    server.answers(b"HTTP/1.1 200 OK\r\nX-Image-Meta-Id: 7\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08")
     assert b"".join(client.get_image(7)[1]) == b"\x1f\x8b\x08"
     assert b"Accept-Encoding: identity\r\n" in server.request
 

@@ -46,7 +46,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_record_travels_in_headers(server: Scripted, client: V1Client) -> None:
     server.answer = lambda asked: said(image={"id": "7"})
     properties = {"kernel_id": "3", "OS-Type": "linux", "none": None}
-    fields = {"name": " Bücher 日本\n ", "is_public": True, "min_disk": 2, "owner": None, "properties": properties}
+    fields = {"name": "Bücher 日本", "is_public": True, "min_disk": 2, "owner": None, "properties": properties}
     assert client.create(fields) == {"id": "7"}
     (asked,) = server.asked
     assert (asked.method, asked.path, asked.body) == ("POST", "/v1/images", b"")
@@ -125,25 +125,29 @@ def test_an_image_is_found_by_its_number(client: V1Client, server: Scripted) -> 
 
 def test_data_of_unknown_and_of_known_size(server: Scripted, client: V1Client) -> None:
     server.answer = lambda asked: said(image={})
-    client.create({}, io.BytesIO(DATA))
+    client.create({}, iter([DATA]))
     client.create({}, io.BytesIO(DATA), size=1000)
     client.update("7", {}, iter([b"ab", b"", b"c"]))
     client.create({}, DATA)
     client.create({}, io.BytesIO(b""), size=0)
-    chunked, sized, iterated, whole, empty = server.asked
+    client.create({}, b"")
+    chunked, sized, iterated, whole, *empties = server.asked
     assert (chunked.body, chunked.headers["transfer-encoding"]) == (DATA, "chunked")
     assert "content-length" not in chunked.headers
     assert (sized.body, sized.headers["content-length"]) == (DATA[:1000], "1000")
     assert "transfer-encoding" not in sized.headers
     assert (iterated.method, iterated.body) == ("PUT", b"abc")
     assert (whole.body, whole.headers["content-length"]) == (DATA, str(len(DATA)))
-    assert (empty.body, empty.headers["transfer-encoding"]) == (b"", "chunked")
+    assert [(empty.body, empty.headers["transfer-encoding"]) for empty in empties] == [(b"", "chunked")] * 2
     assert {asked.headers["content-type"] for asked in server.asked} == {"application/octet-stream"}
 
 
 def test_data_that_ends_before_its_size(client: V1Client) -> None:
-    with pytest.raises(BrokenUpload, match="ended 3 bytes before their size of 10"):
-        client.create({}, io.BytesIO(b"x" * 7), size=10)
+    with pytest.raises(BrokenUpload, match="the data ended 3 bytes before its size of 10"):
+        client.create({}, iter([b"x" * 7]), size=10)
+    assert client.reached
+    with pytest.raises(BrokenUpload, match="the data has 7 bytes, fewer than the announced 10"):
+        client.create({}, b"x" * 7, size=10)
 
 
 def test_data_that_cannot_be_read(client: V1Client) -> None:
@@ -154,6 +158,32 @@ def test_data_that_cannot_be_read(client: V1Client) -> None:
     for size in (None, 10):
         with pytest.raises(OSError, match="Input/output error"):
             client.create({}, broken(), size=size)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.create({"name": "a\rb"}),
+        lambda client: client.create({"properties": {"a": "b "}}),
+        lambda client: client.create({"properties": {"a-b": "1", "a_b": "2"}}),
+        lambda client: client.update("7", {}, copy_from="http://example.com/\udcff"),
+        lambda client: client.page({"name": "\udcff"}),
+        lambda client: client.create({}, "\udcff"),
+    ],
+)
+def test_text_that_cannot_be_sent_unchanged_is_refused(client: V1Client, server: Scripted, call) -> None:
+    with pytest.raises(Invalid):
+        call(client)
+    assert server.asked == []
+
+
+def test_what_was_reached_is_told_of_the_last_request(server: Scripted, client: V1Client) -> None:
+    server.answer = lambda asked: said(images=[])
+    client.page()
+    assert client.reached
+    with pytest.raises(Invalid):
+        client.page({"name": "\udcff"})
+    assert not client.reached
 
 
 @pytest.mark.parametrize("purge", [True, False])
@@ -297,7 +327,15 @@ def test_credentials(server: Scripted) -> None:
 
 
 @pytest.mark.parametrize(
-    "credentials", [{"token": ""}, {"token": "a\nb"}, {"token": " a"}, {"token": "é"}, {"user": ("a:b", "c")}]
+    "credentials",
+    [
+        {"token": ""},
+        {"token": "a\nb"},
+        {"token": " a"},
+        {"token": "é"},
+        {"user": ("a:b", "c")},
+        {"user": ("a", "\udcff")},
+    ],
 )
 def test_credentials_that_cannot_be_sent(credentials: dict[str, object]) -> None:
     with pytest.raises(Invalid):
@@ -392,6 +430,14 @@ def test_a_store_that_comes_back(server: Scripted, client: V1Client) -> None:
         b"".join(client.download("7", retries=1))
 
 
+def test_a_proxy_that_lost_its_server_for_a_moment(server: Scripted, client: V1Client) -> None:
+    page = {"Content-Type": "text/html", "Content-Length": "6"}
+    server.answer = lambda asked: {1: ranged(asked, 10), 2: Reply(502, b"<html>", page)}.get(
+        len(gets(server)), ranged(asked)
+    )
+    assert b"".join(client.download("7", retries=2)) == DATA
+
+
 @pytest.mark.parametrize(("change", "text"), [
     ({"X-Image-Meta-Checksum": "0" * 32}, "the MD5 of the bytes is"), ({"X-Image-Meta-Size": "9"}, "512000 bytes came, but the image has 9"),
 ])  # fmt: skip
@@ -417,6 +463,8 @@ def test_another_range_than_asked_for(server: Scripted, client: V1Client) -> Non
 
 
 def test_an_image_without_bytes(server: Scripted, client: V1Client) -> None:
-    server.answer = lambda asked: Reply(headers=META) if asked.method == "HEAD" else Reply(404, b"not active")
+    server.answer = lambda asked: (
+        Reply(headers=META) if asked.method == "HEAD" else Reply(404, b"404 Not Found\n\nnot active")
+    )
     with pytest.raises(NotFound, match="not active"):
         client.download("7")

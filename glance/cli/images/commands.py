@@ -77,8 +77,8 @@ COMMANDS = {
             options=("file", "queued", "dry_run"),
             summary="add an image",
             text=f"""\
-The bytes of the image come from standard input, from --file, or from where location= or copy_from= say. Without any
-(standard input is a terminal) the image stays queued, until `glance upload` gives it its bytes.
+The data of the image comes from --file, from the URL of location= or copy_from=, or if none of them is given from
+standard input. If that is a terminal the image stays queued, until `glance upload` gives it its data.
 
 {FIELDS}
 Also id= (a UUID of your own), store= (where the server shall keep the bytes) and checksum= (the MD5 they must have).
@@ -147,7 +147,7 @@ broke off. A FILE that is a disk, a pipe or an open descriptor (/dev/stdout, /de
             name="upload",
             arguments=("ID", "[FILE]"),
             summary="give a queued image its bytes",
-            text="Without FILE, or with -, the bytes come from standard input.",
+            text="Without FILE, or with -, the data comes from standard input.",
             examples=("glance upload 71c675ab-d94f-49cd-a114-e12490b328d9 debian-13.qcow2",),
             run="transfer:upload",
             action="upload image",

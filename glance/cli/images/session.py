@@ -32,6 +32,11 @@ class Session:
         access = access_of(self.options, os.environ)
         return V1Client(access.url, token=access.token, user=access.user, verify=access.verify, cert=access.cert)
 
+    @property
+    def has_reached_server(self) -> bool:
+        """True if the last request may have had an effect."""
+        return "client" in self.__dict__ and self.client.reached
+
     def __enter__(self) -> Self:
         return self
 
@@ -85,7 +90,7 @@ def run(command: Command, function: Callable[[Session], int | None], options: Na
 
 def _explained(error: GlanceError, command: Command, session: Session) -> str:
     if isinstance(error, Failed):
-        return str(error)
+        return _with_remark(str(error), error, command, session)
     if isinstance(error, NotAuthenticated):
         return (
             f"Not authorized to {command.action} ({error}). Check your credentials: OS_AUTH_USER, OS_AUTH_KEY, or "
@@ -96,8 +101,12 @@ def _explained(error: GlanceError, command: Command, session: Session) -> str:
     image_id = getattr(session.options, "id", None)
     if type(error) is NotFound and image_id is not None and not hasattr(session.options, "member"):
         return f"No image with ID {image_id} was found"
-    text = f"Failed to {command.action}. Got error: {error}"
-    if not command.remark or isinstance(error, BEFORE_BYTES):
+    return _with_remark(f"Failed to {command.action}. Got error: {error}", error, command, session)
+
+
+def _with_remark(text: str, error: GlanceError, command: Command, session: Session) -> str:
+    """Add what may remain on the server, if the request may have had an effect there."""
+    if not command.remark or not session.has_reached_server or isinstance(error, BEFORE_BYTES):
         return text
     return f"{text.rstrip('.')}. {command.remark}"
 

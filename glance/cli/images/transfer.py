@@ -18,7 +18,7 @@ from urllib.parse import quote
 from glance.cli.images import output
 from glance.cli.images.errors import Failed
 from glance.cli.images.session import Session
-from glance.cli.images.source import source_of
+from glance.cli.images.source import open_source
 from glance.cli.process import plain
 from glance.cli.progress import counted
 from glance.client import CHUNK, Download
@@ -33,10 +33,10 @@ MAX_LINKS = 40  # symbolic links that are followed, as in the kernel
 
 def upload(session: Session) -> None:
     options = session.options
-    with source_of(options.file) as source:
-        if source.file is None:
-            raise Failed("The bytes come from a FILE or from standard input, and this is a terminal")
-        image = session.client.update(options.id, {}, source.file, size=source.size)
+    with open_source(options.file) as data:
+        if data is None:
+            raise Failed("The data comes from a FILE or from standard input, and this is a terminal")
+        image = session.client.update(options.id, {}, data)
     if options.json:
         output.print_json(image)
         return

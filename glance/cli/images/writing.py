@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from glance.cli.images import fields, output
 from glance.cli.images.errors import Failed
 from glance.cli.images.session import Session
-from glance.cli.images.source import source_of
+from glance.cli.images.source import open_source
 from glance.core.errors import GlanceError, NotFound
 
 DRY_RUN = "Dry run. We would have done the following:"
@@ -23,10 +23,8 @@ def add(session: Session) -> None:
     if options.dry_run:
         print(f"{DRY_RUN}\nAdd new image with metadata:\n{output.metadata(record)}")
         return
-    with source_of(options.file, queued=options.queued, elsewhere=bool(elsewhere)) as source:
-        image = session.client.create(
-            record, source.file, size=source.size, copy_from=None if copy_from is None else str(copy_from)
-        )
+    with open_source(options.file, queued=options.queued, elsewhere=bool(elsewhere)) as data:
+        image = session.client.create(record, data, copy_from=None if copy_from is None else str(copy_from))
     _tell(session, image, f"Added new image with ID: {image.get('id')}")
     if image.get("status") == "queued" and copy_from is None:
         session.note(f"It is queued: give it its bytes with glance upload {image.get('id')} FILE")
