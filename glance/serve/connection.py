@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import eventlet
 
+from glance.core.disk import read_at
 from glance.core.pace import Pace
 from glance.serve import head as heads
 from glance.serve.input import Input
@@ -35,22 +37,32 @@ TLS_RECORD = b"\x16"  # the first byte of a handshake, RFC 8446 §5.1
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: whoever returns it unread from the application gets its file sent by the kernel."""
+    """`wsgi.file_wrapper`: a file that the server itself sends if the application returns it unread.
 
-    def __init__(self, file: BinaryIO, block: int = 64 * 1024) -> None:
+    Iterating it yields the content. A file of the operating system is then read by `blocking` where it needs the
+    disk; other objects only have to have read()."""
+
+    def __init__(self, file: BinaryIO, block: int = 64 * 1024, *, blocking: Blocking = call_here) -> None:
         self.file = file
         self._block = block
+        self._blocking = blocking
 
     @property
     def is_real(self) -> bool:
-        """Whether the kernel knows the file; others look like files only to Python."""
+        """Return True if the operating system knows the file, so that the kernel can send it."""
         try:
             return self.file.fileno() >= 0
         except (AttributeError, OSError, ValueError):
             return False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self.file.read(self._block), b"")
+        if not self.is_real:
+            yield from iter(lambda: self.file.read(self._block), b"")
+            return
+        offset, buffer = self.file.tell(), memoryview(bytearray(self._block))
+        while count := read_at(self.file.fileno(), buffer, offset, self._blocking):
+            offset += count
+            yield bytes(buffer[:count])
 
     def close(self) -> None:
         self.file.close()
@@ -83,7 +95,11 @@ class Service:
     least_rate: int = 0  # bytes per second that a client must send or take; 0: any
     rate: Rate | None = None  # of requests of one client
     observe: Callable[[Exchange], None] = lambda exchange: None
-    blocking: Blocking = call_here  # calls what may wait for the disk, where that holds up nobody
+    blocking: Blocking = call_here  # calls a function where it may wait for the disk
+    file_wrapper: Callable[..., FileWrapper] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.file_wrapper = partial(FileWrapper, blocking=self.blocking)
 
     @property
     def is_ending(self) -> bool:
@@ -257,9 +273,9 @@ class Connection:
         try:
             try:
                 result = self._service.app(self._environ(head, body), output.start_response)
-                plain = self._service.tls is None  # the kernel cannot encrypt for us
-                if plain and isinstance(result, FileWrapper) and result.is_real and output.has_length:
-                    output.send_file(result.file, self._service.blocking)
+                if isinstance(result, FileWrapper) and result.is_real and output.has_length:
+                    encrypted = self._service.tls is not None  # the kernel cannot encrypt for us
+                    output.send_file(result.file, self._service.blocking, encrypted=encrypted)
                 else:
                     if isinstance(result, list | tuple):
                         output.length_if_unknown(sum(map(len, result)))
@@ -338,7 +354,7 @@ class Connection:
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
-            "wsgi.file_wrapper": FileWrapper,
+            "wsgi.file_wrapper": self._service.file_wrapper,
             **self._service.environ,
         }
         for name, value in head.fields.items():

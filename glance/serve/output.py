@@ -15,6 +15,7 @@ from typing import BinaryIO, TypeAlias
 import eventlet
 from eventlet import hubs
 
+from glance.core.disk import read_at
 from glance.core.pace import Pace
 from glance.serve.head import Head
 
@@ -124,18 +125,26 @@ class Output:
             self._send(b"0\r\n\r\n")
         self._check_length()
 
-    def send_file(self, file: BinaryIO, blocking: Blocking = call_here) -> None:
-        """Send the file from where it stands, by the kernel, in as many bytes as Content-Length says.
+    def send_file(self, file: BinaryIO, blocking: Blocking = call_here, *, encrypted: bool = False) -> None:
+        """Send as many bytes of the file as Content-Length says, from its current position.
 
-        What is in memory is sent at once; for what is still on the disk, sendfile is called by `blocking`."""
+        The kernel sends the file (sendfile) unless the connection is encrypted. Data in the page cache is sent at
+        once. What has to come from the disk is read by `blocking`, so that other connections need not wait for it.
+        """
         if not self._length or self._bodiless:
             self.finish()
             return
-        self._send(self._make_head(), socket.MSG_MORE)
+        self._send(self._make_head(), 0 if encrypted else socket.MSG_MORE)
+        buffer = memoryview(bytearray(min(self._length, STEP))) if encrypted else memoryview(b"")
         offset = file.tell()
         since = 0
         while self.sent < self._length:
-            count = self._sendfile(file.fileno(), offset, min(self._length - self.sent, STEP), blocking)
+            most = min(self._length - self.sent, STEP)
+            if encrypted:
+                count = read_at(file.fileno(), buffer[:most], offset, blocking)
+                self._send(buffer[:count])
+            else:
+                count = self._sendfile(file.fileno(), offset, most, blocking)
             if count == 0:
                 break  # the file is shorter than it was
             offset += count
@@ -189,7 +198,7 @@ class Output:
             lines.append("Connection: keep-alive")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def _send(self, data: bytes, flags: int = 0) -> None:
+    def _send(self, data: bytes | memoryview, flags: int = 0) -> None:
         before = time.monotonic()
         try:
             if data:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from glance.core.errors import StoreDown
+from glance.core.inline import INLINE
+from glance.core.source import iter_file
 
 LOG = logging.getLogger(__name__)
 
-BLOCK = 256 * 1024  # bytes read at a time where the server cannot send the file itself
+BLOCK = 256 * 1024  # bytes of a stream read at a time
 
 
 class FileBlob:
@@ -22,13 +24,7 @@ class FileBlob:
         self.total = total
 
     def __iter__(self) -> Iterator[bytes]:
-        left = self.size
-        while left:
-            block = self.file.read(min(BLOCK, left))
-            if not block:
-                raise StoreDown("the file became shorter while it was read")
-            left -= len(block)
-            yield block
+        return iter_file(self.file, self.size, INLINE)
 
     def close(self) -> None:
         self.file.close()

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,6 +87,38 @@ def test_requests_and_answers_of_every_kind(start, authority, tmp_path, workers)
         assert wire.answer().status == 100
         wire.send(b"hello" + request())
         assert [wire.answer().body[:4], wire.answer().status] == [b"done", 200]
+
+
+def test_a_download_reads_the_disk_in_native_threads(start, authority, tmp_path):
+    """procfs never says that a read needs no disk. The only native thread is busy, so the download has to wait for it,
+    and no other request has to."""
+    live = start("--tls", str(authority.issue("server")), "--set", "serve.green.NATIVE_THREADS=1")
+    context = authority.context()
+    fifo, expected = tmp_path / "fifo", Path("/proc/version").read_bytes()
+    os.mkfifo(fifo)
+    with connect(live, context) as blocked, connect(live, context) as download, connect(live, context) as other:
+        blocked.send(request(target=f"/block?{fifo}".encode()))
+        writer = open_read_fifo(fifo)
+        download.send(request(target=f"/file?/proc/version,0,{len(expected)}".encode()))
+        time.sleep(0.3)
+        other.send(request())
+        assert other.answer().status == 200
+        assert "/file" not in live.log()  # the access log names requests that are over
+        os.write(writer, b"go on")
+        os.close(writer)
+        assert download.answer().body == expected
+        assert blocked.answer().body == b"go on"
+
+
+def open_read_fifo(fifo: Path) -> int:
+    """Open the FIFO for writing once another process reads it, and return the descriptor."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # no reader yet
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_who_speaks_no_tls_is_told_so(start, authority):

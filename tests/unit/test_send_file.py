@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are sent: what is on the disk only must not hold up those who ask for what is in memory."""
+"""Files that are sent or read: data on the disk must not delay requests for data in the page cache."""
 
 import errno
 import os
@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from glance.core.errors import StoreDown
+from glance.core.inline import Inline
+from glance.core.source import BlobSource
 from glance.serve import head as heads
+from glance.serve.connection import FileWrapper
 from glance.serve.output import STEP, ClientGoneError, Output, call_here
 
 DATA = bytes(range(256)) * 4 * 1024 * 3  # three steps
+NOT_TOLD = Path("/proc/version")  # procfs has no RWF_NOWAIT, so every read may wait for the disk
 
 
 @pytest.fixture
@@ -25,14 +30,14 @@ def file(tmp_path: Path) -> Iterator[int]:
 
 
 class Blocking:
-    """Counts what is called where it may wait for the disk."""
+    """Counts the calls that may wait for the disk."""
 
     def __init__(self, error: OSError | None = None) -> None:
         self.calls = 0
         self._error = error
 
     def __call__(self, work: Callable[..., int], /, *arguments: object) -> int:
-        assert work is os.sendfile
+        assert work in (os.sendfile, os.preadv)
         self.calls += 1
         if self._error is not None:
             raise self._error
@@ -43,15 +48,15 @@ class Blocking:
         raise self._error
 
 
-def sent(descriptor: int, blocking: Callable[..., int]) -> bytes:
-    """What a client gets that has room for all of it."""
+def sent(descriptor: int, blocking: Callable[..., int], *, encrypted: bool, length: int = len(DATA)) -> bytes:
+    """Return what a client receives whose buffer takes all of it. The file itself is read or sent by the kernel."""
     ours, theirs = socket.socketpair()
     with ours, theirs, os.fdopen(os.dup(descriptor), "rb") as opened:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * len(DATA))
         output = Output(ours)
         output.begin(heads.parse(b"GET / HTTP/1.1\r\nHost: glance"), lambda: False)
-        output.start_response("200 OK", [("Content-Length", str(len(DATA)))])
-        output.send_file(opened, blocking)
+        output.start_response("200 OK", [("Content-Length", str(length))])
+        output.send_file(opened, blocking, encrypted=encrypted)
         ours.shutdown(socket.SHUT_WR)
         received = b""
         while block := theirs.recv(STEP):
@@ -66,21 +71,90 @@ def in_memory(descriptor: int) -> bool:
         return False
 
 
-def test_what_is_on_the_disk_only_is_sent_where_that_holds_up_nobody(file):
+ways = pytest.mark.parametrize("encrypted", [False, True], ids=["by the kernel", "encrypted"])
+
+
+@ways
+def test_data_on_the_disk_is_read_where_it_may_block(file, encrypted):
     os.fsync(file)
     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
     cold, blocking = not in_memory(file), Blocking()
-    assert sent(file, blocking) == DATA
+    assert sent(file, blocking, encrypted=encrypted) == DATA
     assert cold == (blocking.calls > 0)
 
 
-def test_what_is_in_memory_is_sent_at_once(file):
+@ways
+def test_data_in_the_page_cache_is_sent_at_once(file, encrypted):
     os.pread(file, len(DATA), 0)
     if not in_memory(file):
         pytest.skip("this file system does not tell what is in memory")
     blocking = Blocking()
-    assert sent(file, blocking) == DATA
+    assert sent(file, blocking, encrypted=encrypted) == DATA
     assert blocking.calls == 0
+
+
+@pytest.fixture
+def not_told() -> Iterator[int]:
+    descriptor = os.open(NOT_TOLD, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_an_encrypted_file_is_read_where_it_may_block_if_its_place_is_not_known(not_told):
+    expected, blocking = NOT_TOLD.read_bytes(), Blocking()
+    assert sent(not_told, blocking, encrypted=True, length=len(expected)) == expected
+    assert blocking.calls == 1
+
+
+def test_so_is_a_file_that_a_filter_iterates(not_told):
+    blocking = Blocking()
+    with os.fdopen(os.dup(not_told), "rb") as opened:
+        assert b"".join(FileWrapper(opened, 10, blocking=blocking)) == NOT_TOLD.read_bytes()
+    assert blocking.calls > 1
+
+
+class CountingThreads(Inline):
+    def __init__(self) -> None:
+        self.call = Blocking()
+
+
+class OpenedFile:
+    """A blob, as the file store opens it."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.file = path.open("rb", buffering=0)
+        self.size = self.total = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise AssertionError("the file is to be read in native threads")
+
+
+def test_so_is_the_source_of_a_copy():
+    expected, threads = NOT_TOLD.read_bytes(), CountingThreads()
+    blob = OpenedFile(NOT_TOLD, len(expected))
+    with blob.file:
+        source = BlobSource(blob, threads)
+        assert b"".join(iter(lambda: source.read(7), b"")) == expected
+    assert threads.call.calls == 1
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_file_that_is_too_short_does_not_end_as_if_whole(not_told, encrypted):
+    with pytest.raises(RuntimeError, match="announced"):
+        sent(not_told, Blocking(), encrypted=encrypted, length=1000)
+    blob = OpenedFile(NOT_TOLD, 1000)
+    source = BlobSource(blob, CountingThreads())
+    with blob.file, pytest.raises(StoreDown, match="shorter"):
+        while source.read(1000):
+            pass
+
+
+def test_a_disk_that_fails_breaks_the_copy():
+    threads = CountingThreads()
+    threads.call = Blocking(OSError(errno.EIO, "Input/output error"))
+    blob = OpenedFile(NOT_TOLD, 10)
+    with blob.file, pytest.raises(StoreDown, match="Input/output error"):
+        BlobSource(blob, threads).read(10)
 
 
 def test_a_client_that_goes_meanwhile(file):
@@ -89,7 +163,7 @@ def test_a_client_that_goes_meanwhile(file):
     if in_memory(file):
         pytest.skip("this file system keeps everything in memory")
     with pytest.raises(ClientGoneError, match="gone"):
-        sent(file, Blocking(BrokenPipeError("gone")))
+        sent(file, Blocking(BrokenPipeError("gone")), encrypted=False)
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
@@ -98,11 +172,11 @@ def test_a_file_system_without_sendfile(file, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "sendfile", refuse)
-    assert sent(file, call_here) == DATA
+    assert sent(file, call_here, encrypted=False) == DATA
 
 
 def test_an_error_of_the_client_is_not_taken_for_a_lack_of_the_file_system(file, monkeypatch):
     for name in ("sendfile", "write"):
         monkeypatch.setattr(os, name, Blocking(OSError(errno.EINVAL, "gone")).fail)
     with pytest.raises(ClientGoneError, match="gone"):
-        sent(file, call_here)
+        sent(file, call_here, encrypted=False)
