@@ -92,6 +92,19 @@ class DaemonConfig:
     connections_per_address: int = _option(
         0, "Connections that one address may have to one process; 0: any number.", most=1_000_000
     )
+    keepalive_timeout: int = _option(
+        75,
+        "Seconds that a connection may wait for its next request. Longer than that of a load balancer in front, "
+        "which is often 60: otherwise a connection may be closed just when the balancer uses it.",
+        least=1,
+        most=86400,
+    )
+    client_timeout: int = _option(
+        60,
+        "Seconds that a client may be silent in the middle of a body, or take nothing of an answer.",
+        least=1,
+        most=86400,
+    )
     least_rate: int = _option(
         1024,
         "Bytes per second, averaged over half a minute of waiting, that a client must send of a body or take of an "

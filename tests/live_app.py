@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small WSGI application on glance.serve, as a program: tests/functional talks to it over raw sockets.
 
-It prints its port when it answers, and its log goes to standard error. `--set serve.connection.IDLE_TIMEOUT=1`
+It prints its port when it answers, and its log goes to standard error. `--set serve.connection.HEAD_TIMEOUT=1`
 changes a constant of a module of glance.
 """
 
@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--grace", type=float, default=10)
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--keepalive-timeout", type=float, default=75)
+    parser.add_argument("--client-timeout", type=float, default=60)
     parser.add_argument("--least-rate", type=int, default=0)
     parser.add_argument("--per-address", type=int, default=0)
     parser.add_argument("--rate", type=int, default=0)
@@ -52,6 +54,8 @@ def main() -> None:
             grace=options.grace,
             limits=green.Limits(
                 connections_per_address=options.per_address,
+                keepalive_timeout=options.keepalive_timeout,
+                client_timeout=options.client_timeout,
                 least_rate=options.least_rate,
                 rate=options.rate,
                 burst=options.burst,
@@ -85,7 +89,7 @@ def echo(environ, start_response, argument):
             digest.update(block)
             length += len(block)
     except (OSError, ValueError) as error:
-        return answer(start_response, f"{type(error).__name__} after {length}".encode(), "400 Bad Request")
+        return answer(start_response, f"{type(error).__name__} after {length}: {error}".encode(), "400 Bad Request")
     seen = {key: value for key, value in environ.items() if isinstance(value, str)}
     told = {"environ": seen, "length": length, "sha256": digest.hexdigest(), "pid": os.getpid()}
     return answer(start_response, json.dumps(told).encode(), headers=(("X-Openstack-Request-Id", "req-echo"),))

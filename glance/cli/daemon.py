@@ -131,6 +131,8 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
                 grace=settings.graceful_shutdown_timeout,
                 limits=green.Limits(
                     connections_per_address=settings.connections_per_address,
+                    keepalive_timeout=settings.keepalive_timeout,
+                    client_timeout=settings.client_timeout,
                     least_rate=settings.least_rate,
                     rate=settings.rate_limit if isinstance(settings, config.ApiConfig) else 0,
                     burst=settings.rate_burst if isinstance(settings, config.ApiConfig) else 1,

@@ -42,6 +42,12 @@ class BrokenUpload(Invalid):
     reason = "broken-upload"
 
 
+class UploadTimeout(BrokenUpload):
+    """The client stopped sending, or sent too slowly."""
+
+    reason = "upload-timeout"
+
+
 class Mismatch(Invalid):
     """The bytes came whole, but their number or checksum is not the one promised."""
 

@@ -17,7 +17,7 @@ from glance.core.disk import read_at
 from glance.core.pace import Pace
 from glance.serve import head as heads
 from glance.serve.input import Input
-from glance.serve.output import Blocking, ClientGoneError, Output, call_here
+from glance.serve.output import Blocking, ClientGoneError, ClientStalledError, Output, call_here
 from glance.serve.rate import Rate, client_of
 from glance.serve.tls import Tls
 
@@ -28,12 +28,17 @@ LOG = logging.getLogger("glance.serve")
 ACCESS = logging.getLogger("glance.access")
 
 HEAD_TIMEOUT = 20  # seconds from the first byte of a head to its last
-IDLE_TIMEOUT = 60  # seconds without a byte, in either direction, that end a connection
+KEEPALIVE_TIMEOUT = 75  # seconds that a connection may wait for a request; balancers close theirs after 60
+CLIENT_TIMEOUT = 60  # seconds without a byte, in either direction, that end a request
 LINGER = 1  # seconds for which the rest of a refused body is taken and thrown away
 DRAIN = 64 * 1024  # bytes of an unread body that are taken to keep the connection
 RECEIVE = 64 * 1024  # bytes asked for while reading heads
 TURN = 256 * 1024  # bytes received before others get their turn
 TLS_RECORD = b"\x16"  # the first byte of a handshake, RFC 8446 §5.1
+
+
+class HeadTimeoutError(TimeoutError):
+    """The head of a request has not arrived in time."""
 
 
 class FileWrapper:
@@ -92,6 +97,8 @@ class Service:
     crowded: bool = False  # somebody waits to be accepted: no connection is kept
     succeeded: bool = False  # so it is when another process serves, but each connection gets one more answer
     tls: Tls | None = None
+    keepalive_timeout: float = KEEPALIVE_TIMEOUT  # seconds
+    client_timeout: float = CLIENT_TIMEOUT  # seconds
     least_rate: int = 0  # bytes per second that a client must send or take; 0: any
     rate: Rate | None = None  # of requests of one client
     observe: Callable[[Exchange], None] = lambda exchange: None
@@ -121,9 +128,10 @@ class Connection:
         self._service = service
         self._buffer = b""  # received
         self._at = 0  # how much of it is used
+        self._is_silent = False  # the client stopped sending in the middle of a request
         self._received = 0  # bytes since others had their turn
         self._pace = Pace(service.least_rate)  # of what is received
-        self._sock.settimeout(IDLE_TIMEOUT)
+        self._sock.settimeout(service.client_timeout)
 
     def run(self) -> None:
         try:
@@ -142,7 +150,7 @@ class Connection:
         """End the connection without a look at what the client wants."""
         try:
             if self._service.tls is None:
-                self._refuse(Output(self._sock), heads.RefusedError("503 Service Unavailable", reason))
+                self._refuse(self._output(), heads.RefusedError("503 Service Unavailable", reason))
                 self._linger()
         finally:
             self._sock.close()
@@ -152,11 +160,11 @@ class Connection:
         timeout = eventlet.Timeout(HEAD_TIMEOUT, TimeoutError("the TLS handshake took too long"))
         try:
             if self._sock.recv(1, socket.MSG_PEEK) not in (b"", TLS_RECORD):
-                Output(self._sock).plain("400 Bad Request", "this port speaks HTTPS, not HTTP")
+                self._output().plain("400 Bad Request", "this port speaks HTTPS, not HTTP")
                 self._linger()
                 return False
             self._sock = tls.wrap(self._sock)
-            self._sock.settimeout(IDLE_TIMEOUT)
+            self._sock.settimeout(self._service.client_timeout)
             self._sock.do_handshake()  # type: ignore[attr-defined]
         except ClientGoneError:
             return False
@@ -190,22 +198,41 @@ class Connection:
         eventlet.sleep(0)
 
     def _recv(self, most: int) -> bytes:
-        """Some bytes from the socket; b"" is no end here. Lets others have their turn now and then."""
+        """Receive 1 to `most` bytes, and yield to other connections now and then.
+
+        Raises ConnectionError at the end of the connection, TimeoutError if the client is silent or too slow."""
         before = time.monotonic()
-        block = self._sock.recv(most)
+        try:
+            block = self._sock.recv(most)
+        except HeadTimeoutError:
+            raise
+        except TimeoutError:
+            self._is_silent = True
+            silence = f"{self._service.client_timeout:g} seconds (client_timeout)"
+            raise TimeoutError(f"the client sent nothing for {silence}") from None
         if not block:
             raise ConnectionError("the client closed the connection")
         if self.idle_since is None:
-            self._pace.note(time.monotonic() - before, len(block))
+            try:
+                self._pace.note(time.monotonic() - before, len(block))
+            except TimeoutError as error:
+                raise TimeoutError(f"the client sent {error} (least_rate)") from None
         self._received += len(block)
         if self._received >= TURN:
             self._received = 0
             eventlet.sleep(0)
         return block
 
+    @property
+    def _is_ending(self) -> bool:
+        return self._is_silent or self._service.is_ending
+
+    def _output(self) -> Output:
+        return Output(self._sock, Pace(self._service.least_rate), timeout=self._service.client_timeout)
+
     def _exchange(self) -> bool:
         """One request and its answer. True: another may follow."""
-        output = Output(self._sock, Pace(self._service.least_rate))
+        output = self._output()
         started = time.monotonic()
         try:
             data = self._receive_head()
@@ -219,10 +246,13 @@ class Connection:
             self._linger()
             return False
         body = Input(self, head.length, self._continuer(head, output))
-        output.begin(head, lambda: head.keep_alive and not self._service.is_ending and _drainable(body, head))
+        output.begin(head, lambda: head.keep_alive and not self._is_ending and _drainable(body, head))
         try:
             if not self._is_too_fast(output):
                 self._answer(head, body, output)
+        except ClientStalledError as stalled:
+            LOG.info("%s %s for %s is broken off: %s", head.method, ascii(head.path), self.address, stalled)
+            output.broken = True
         except ClientGoneError as gone:
             LOG.debug("%s left: %s", self.address, gone)
             output.broken = True
@@ -239,14 +269,17 @@ class Connection:
         try:
             self._buffer = self._buffer[self._at :].lstrip(b"\r\n")  # RFC 9112 §2.2 forgives an empty line
             self._at = 0
-            while not (self._buffer or self._service.draining):
-                self._buffer = self._recv(RECEIVE).lstrip(b"\r\n")
+            if not self._buffer:
+                self._sock.settimeout(self._service.keepalive_timeout)
+                while not (self._buffer or self._service.draining):
+                    self._buffer = self._recv(RECEIVE).lstrip(b"\r\n")
+                self._sock.settimeout(self._service.client_timeout)
         except (ConnectionError, TimeoutError):
             return None
         if not self._buffer:
             return None
         self.idle_since = None
-        timeout = eventlet.Timeout(HEAD_TIMEOUT, TimeoutError("the head of the request took too long"))
+        timeout = eventlet.Timeout(HEAD_TIMEOUT, HeadTimeoutError("the head of the request took too long"))
         try:
             while (end := self._buffer.find(b"\r\n\r\n")) < 0 and len(self._buffer) <= heads.MAX_HEAD:
                 self._buffer += self._recv(RECEIVE)

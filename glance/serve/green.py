@@ -20,7 +20,7 @@ from eventlet import hubs
 from eventlet.greenio import GreenSocket
 
 from glance.serve import resolver
-from glance.serve.connection import Connection, Exchange, Service
+from glance.serve.connection import CLIENT_TIMEOUT, KEEPALIVE_TIMEOUT, Connection, Exchange, Service
 from glance.serve.rate import Rate
 from glance.serve.signals import find_handled
 from glance.serve.succession import Lifecycle, Succession
@@ -45,12 +45,14 @@ PATIENCE = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client may ask of a process; 0: anything."""
+    """What one client may ask of a process; 0 means no limit. Timeouts are in seconds, and never 0."""
 
     connections_per_address: int = 0
     least_rate: int = 0  # bytes per second, on the average, that a client sends of a body or takes of an answer
     rate: int = 0  # requests per second, on the average
     burst: int = 1  # requests at once
+    keepalive_timeout: float = KEEPALIVE_TIMEOUT  # that a connection may wait for a request
+    client_timeout: float = CLIENT_TIMEOUT  # without a byte, in the middle of a request or of its answer
 
 
 NO_LIMITS = Limits()
@@ -160,6 +162,8 @@ class Server:
             app=app,
             environ={"glance.threads": self._threads, "glance.single_headers": True},  # heads.SINGLE
             tls=tls,
+            keepalive_timeout=limits.keepalive_timeout,
+            client_timeout=limits.client_timeout,
             least_rate=limits.least_rate,
             observe=observe,
             blocking=self._threads.call,

@@ -19,7 +19,6 @@ from glance.core.disk import read_at
 from glance.core.pace import Pace
 from glance.serve.head import Head
 
-STALL_TIMEOUT = 60  # seconds in which a client that reads nothing is given up
 STEP = 256 * 1024  # bytes sent before others get their turn
 NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})  # the file system lacks it
 
@@ -38,10 +37,15 @@ class ClientGoneError(Exception):
     """The client does not take the answer any more."""
 
 
-class Output:
-    """Used for one request. `sent` counts bytes of the body that the kernel has taken."""
+class ClientStalledError(ClientGoneError):
+    """The client is connected, but takes nothing or too little of the answer."""
 
-    def __init__(self, sock: socket.socket, pace: Pace | None = None) -> None:
+
+class Output:
+    """Used for one request. `sent` counts bytes of the body that the kernel has taken. `timeout` is the number of
+    seconds that the client may take nothing; it is also the timeout of the socket."""
+
+    def __init__(self, sock: socket.socket, pace: Pace | None = None, *, timeout: float | None = None) -> None:
         self.status = ""
         self.request_id = ""
         self.sent = 0
@@ -51,6 +55,7 @@ class Output:
         self._sock = sock
         self._pace = pace or Pace(0)
         self._sends_by: Callable[[int, int, int, int], int] = os.sendfile
+        self._timeout = timeout
         self._head: Head | None = None
         self._may_keep: Callable[[], bool] = lambda: False
         self._headers: list[tuple[str, str]] = []
@@ -199,13 +204,16 @@ class Output:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def _send(self, data: bytes | memoryview, flags: int = 0) -> None:
+        if not data:
+            return
         before = time.monotonic()
         try:
-            if data:
-                self._sock.sendall(memoryview(data), flags)  # a view: what is left after a part is not copied
-                self._pace.note(time.monotonic() - before, len(data))
+            self._sock.sendall(memoryview(data), flags)  # a view: what is left after a part is not copied
+        except TimeoutError:
+            raise self._stalled() from None
         except OSError as error:
             raise ClientGoneError(str(error)) from error
+        self._note(time.monotonic() - before, len(data))
 
     def _sendfile(self, descriptor: int, offset: int, count: int, blocking: Blocking) -> int:
         waited = 0.0  # for the client
@@ -213,8 +221,6 @@ class Output:
             call = call_here if _in_memory(descriptor, offset + count - 1) else blocking
             try:
                 sent = call(self._sends_by, self._sock.fileno(), descriptor, offset, count)
-                self._pace.note(waited, sent)
-                return sent
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -222,12 +228,26 @@ class Output:
                     raise ClientGoneError(str(error)) from error
                 self._sends_by = _send_part
                 continue
+            else:
+                self._note(waited, sent)
+                return sent
             before = time.monotonic()
             try:
-                hubs.trampoline(self._sock, write=True, timeout=STALL_TIMEOUT, timeout_exc=TimeoutError)
+                hubs.trampoline(self._sock, write=True, timeout=self._timeout, timeout_exc=TimeoutError)
+            except TimeoutError:
+                raise self._stalled() from None
             except OSError as error:
                 raise ClientGoneError(str(error)) from error
             waited += time.monotonic() - before
+
+    def _note(self, seconds: float, count: int) -> None:
+        try:
+            self._pace.note(seconds, count)
+        except TimeoutError as error:
+            raise ClientStalledError(f"the client took {error} (least_rate)") from None
+
+    def _stalled(self) -> ClientStalledError:
+        return ClientStalledError(f"the client took nothing for {self._timeout:g} seconds (client_timeout)")
 
 
 def _send_part(to: int, descriptor: int, offset: int, count: int) -> int:

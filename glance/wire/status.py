@@ -16,6 +16,7 @@ _STATUS: dict[type[GlanceError], int] = {
     errors.StoreReadOnly: 400,
     errors.BrokenUpload: 400,
     errors.Mismatch: 400,
+    errors.UploadTimeout: 408,
     errors.NotAuthenticated: 401,
     errors.NotAllowed: 403,
     errors.Protected: 403,

@@ -13,7 +13,7 @@ from webob import Request
 
 from glance.core import values
 from glance.core.context import Context
-from glance.core.errors import BrokenUpload, Invalid, TooLarge
+from glance.core.errors import BrokenUpload, Invalid, TooLarge, UploadTimeout
 from glance.core.inline import INLINE
 from glance.core.ports import Threads
 from glance.wire import jsontext
@@ -85,7 +85,9 @@ class BodySource:
                 return b""
         try:
             block = self._stream.read(size)
-        except (OSError, ValueError) as error:  # cut, timed out, or not in the grammar of chunks
+        except TimeoutError as error:
+            raise UploadTimeout(f"the body broke off: {error}") from error
+        except (OSError, ValueError) as error:  # cut, or not in the grammar of chunks
             raise BrokenUpload(f"the body broke off: {error}") from error
         if block is None:  # a non-blocking stream, against PEP 3333: no data yet, and no end
             raise BrokenUpload("the body broke off: the WSGI server ran out of data before its end")

@@ -210,32 +210,67 @@ def test_a_head_that_comes_too_slowly_is_refused_however_steadily(start):
             except TimeoutError:
                 wire.send(b"y")
         assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert b"the head of the request took too long" in answer.body
         assert 0.35 < time.monotonic() - started < 2
 
 
 def test_a_connection_without_requests_is_closed(start):
-    live = start("--set", "serve.connection.IDLE_TIMEOUT=0.2")
+    live = start("--keepalive-timeout", "0.2")
     with live.connect() as silent, idle(live) as kept:
         assert silent.is_closed()
         assert kept.is_closed()
 
 
-def test_a_body_that_does_not_come_is_broken(start):
-    live = start("--set", "serve.connection.IDLE_TIMEOUT=0.2")
+def test_a_client_may_be_silent_longer_between_requests_than_in_the_middle_of_one(start):
+    live = start("--keepalive-timeout", "60", "--client-timeout", "0.2")
+    with live.connect() as wire:
+        for _ in range(2):
+            time.sleep(0.5)
+            wire.send(request())
+            assert wire.answer().status == 200
+        wire.send(post(b"Content-Length: 5", body=b"he"))
+        assert wire.answer().status == 400
+
+
+def test_and_the_other_way_round(start):
+    live = start("--keepalive-timeout", "0.2", "--client-timeout", "60")
+    with live.connect() as wire:
+        wire.send(post(b"Content-Length: 5", body=b"he"))
+        time.sleep(0.5)
+        wire.send(b"llo")
+        assert wire.answer().status == 200
+        assert wire.is_closed()
+
+
+@pytest.mark.parametrize("body", [b"he", b""])
+def test_a_body_that_does_not_come_is_broken_and_the_client_was_silent(start, body):
+    live = start("--client-timeout", "0.2")
     with running(live, b"/echo") as wire:
-        wire.send(b"he")
+        wire.send(body)
         answer = wire.answer()
-        assert (answer.status, answer.body) == (400, b"TimeoutError after 0")
+        assert answer.status == 400
+        assert answer.body == b"TimeoutError after 0: the client sent nothing for 0.2 seconds (client_timeout)"
+        assert wire.is_closed()
+
+
+def test_a_head_that_stops_is_refused_after_the_shorter_of_both_limits(start):
+    live = start("--client-timeout", "0.2")
+    with live.connect() as wire:
+        wire.send(b"GET /echo HTTP/1.1\r\n")
+        answer = wire.answer()
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert b"the client sent nothing for 0.2 seconds" in answer.body
 
 
 @pytest.mark.parametrize("target", ["/stream?200000", "/file?{},0,200000000"])
 def test_a_reader_that_reads_nothing_is_given_up(start, tmp_path, target):
-    live = start("--set", "serve.connection.IDLE_TIMEOUT=0.3", "--set", "serve.output.STALL_TIMEOUT=0.3")
+    live = start("--client-timeout", "0.3")
     with (tmp_path / "large").open("wb") as file:
         file.truncate(200_000_000)
     with live.connect() as wire:
         wire.send(request(target=target.format(tmp_path / "large").encode()))
         wait_until(lambda: re.search(r"200 \d+ \d\.\d{3} - broken off\n", live.log()), "it is broken off")
+    assert "is broken off: the client took nothing for 0.3 seconds (client_timeout)" in live.log()
 
 
 @pytest.mark.parametrize("target", [b"/echo", b"/patient"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from webob import Request
 
 from glance.core.context import Context
-from glance.core.errors import BrokenUpload, Invalid, TooLarge
+from glance.core.errors import BrokenUpload, Invalid, TooLarge, UploadTimeout
 from glance.core.inline import INLINE, Inline
 from glance.wire import jsontext
 from glance.wsgi.body import has_body, json_of, source_of
@@ -85,8 +85,9 @@ def test_an_error_of_the_server_is_broken_too(error, environ):
         def read(self, size=-1):
             raise error
 
-    with pytest.raises(BrokenUpload):
+    with pytest.raises(BrokenUpload) as caught:
         drained(request(Failing(), **environ))
+    assert isinstance(caught.value, UploadTimeout) == isinstance(error, TimeoutError)
 
 
 @pytest.mark.parametrize("environ", [CHUNKED, {"CONTENT_LENGTH": "10"}])
