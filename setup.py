@@ -39,6 +39,7 @@ setup(
                 "etc/examples/keystone.conf",
                 "etc/examples/proxy.conf",
                 "etc/examples/haproxy.cfg",
+                "etc/examples/nginx.conf",
             ],
         ),
         (

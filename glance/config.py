@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from paste.deploy import loadwsgi
 
+from glance.core.networks import Networks
 from glance.core.paths import escape_path, expand_path, make_absolute
 from glance.core.policy import Action, Policy
 
@@ -89,8 +90,17 @@ class DaemonConfig:
     ca_file: str = _option(
         "", "Certificates of those whose clients are served, and no others; empty: anybody.", path=True
     )
+    trusted_proxies: str = _option(
+        "",
+        "Addresses and networks of proxies in front, separated by commas. Their X-Forwarded-For tells the client's "
+        "address, for the access log and the limits per address; their X-Forwarded-Proto, -Host and -Prefix tell its "
+        "URL. Nobody else's are read.",
+    )
     connections_per_address: int = _option(
-        0, "Connections that one address may have to one process; 0: any number.", most=1_000_000
+        0,
+        "Connections that one address may have to one process, or requests at a time behind trusted_proxies; "
+        "0: any number.",
+        most=1_000_000,
     )
     keepalive_timeout: int = _option(
         75,
@@ -161,6 +171,11 @@ class ApiConfig(DaemonConfig):
         host=True,
     )
     bind_port: int = _option(9292, "Port to listen on.", least=1, most=65535)
+    public_endpoint: str = _option(
+        "",
+        "URL at which clients reach this service, such as https://cloud.example.org/image; links and redirects begin "
+        "with it. Empty: with what the request, or one of trusted_proxies, says.",
+    )
     registry_host: str = _option("127.0.0.1", "Host of the registry; 0.0.0.0 means this host.", host=True)
     registry_port: int = _option(9191, "Port of the registry.", least=1, most=65535)
     registry_client_protocol: str = _option(
@@ -320,6 +335,14 @@ class RegistryConfig(DaemonConfig):
     image_count_quota: int = _option(
         0, "Most images of one tenant that are not deleted; 0: any number.", most=2**31 - 1
     )
+
+
+def parse_trusted_proxies(config: DaemonConfig) -> Networks:
+    """Raises ConfigError."""
+    try:
+        return Networks(config.trusted_proxies)
+    except ValueError as error:
+        raise ConfigError(f"trusted_proxies must be addresses and networks such as 10.1.0.0/16: {error}") from error
 
 
 def policy_of(config: DaemonConfig) -> Policy:

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--client-timeout", type=float, default=60)
     parser.add_argument("--least-rate", type=int, default=0)
     parser.add_argument("--per-address", type=int, default=0)
+    parser.add_argument("--trusted-proxies", default="")
     parser.add_argument("--rate", type=int, default=0)
     parser.add_argument("--burst", type=int, default=1)
     parser.add_argument("--tls", metavar="CERT[,CA]")
@@ -39,6 +40,7 @@ def main() -> None:
         name, _, value = setting.partition("=")
         module, _, constant = name.rpartition(".")
         setattr(importlib.import_module(f"glance.{module}"), constant, type_of(value))
+    from glance.core.networks import Networks
     from glance.serve.listening import listen
     from glance.serve.tls import Tls
 
@@ -57,6 +59,7 @@ def main() -> None:
                 keepalive_timeout=options.keepalive_timeout,
                 client_timeout=options.client_timeout,
                 least_rate=options.least_rate,
+                trusted_proxies=Networks(options.trusted_proxies),
                 rate=options.rate,
                 burst=options.burst,
             ),

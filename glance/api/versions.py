@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from webob import Request, Response
 
+from glance.wsgi.endpoint import get_base_url
 from glance.wsgi.negotiate import asked_version, wants_versions
 from glance.wsgi.send import json_answer
 
@@ -53,7 +54,8 @@ class Versions:
         if first in self._prefixes:
             if not slash and environ["REQUEST_METHOD"] in ("GET", "HEAD"):  # clients repeat others as a GET
                 query = environ.get("QUERY_STRING")
-                location = f"/{self._prefixes[first]}/" + (f"?{query}" if query else "")
+                base = get_base_url(Request(environ))
+                location = f"{base}/{self._prefixes[first]}/" + (f"?{query}" if query else "")
                 return Response(status=302, location=location)(environ, start_response)
             return self._pass(environ, start_response, self._prefixes[first], first, "/" + rest)
         if _VERSION.fullmatch(first):
@@ -79,14 +81,14 @@ class Versions:
         return self._apis[prefix](environ, start_response)
 
     def _document(self, environ: "WSGIEnvironment", status: int) -> Response:
-        host = Request(environ).host_url
+        base = get_base_url(Request(environ))
         response = json_answer(
             {
                 "versions": [
                     {
                         "id": version.id,
                         "status": version.status,
-                        "links": [{"rel": "self", "href": f"{host}/{version.prefix}/"}],
+                        "links": [{"rel": "self", "href": f"{base}/{version.prefix}/"}],
                     }
                     for version in self._versions
                 ]

@@ -20,6 +20,7 @@ from glance.cli.lifecycle import Lifecycle
 from glance.cli.metrics import Metrics
 from glance.cli.process import Refusal, describe, plain
 from glance.core.errors import GlanceError
+from glance.core.networks import Networks
 from glance.serve import green
 from glance.serve.listening import listen
 from glance.serve.succession import Legacy, inherit
@@ -95,6 +96,7 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
     host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
     address = f"{host}:{settings.bind_port}"
     tls = _tls(settings)
+    trusted_proxies = _trusted_proxies(settings)
     try:
         sockets = listen(settings.bind_host, settings.bind_port, backlog=settings.backlog, legacy=legacy)
     except OSError as error:
@@ -133,6 +135,7 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
                     connections_per_address=settings.connections_per_address,
                     keepalive_timeout=settings.keepalive_timeout,
                     client_timeout=settings.client_timeout,
+                    trusted_proxies=trusted_proxies,
                     least_rate=settings.least_rate,
                     rate=settings.rate_limit if isinstance(settings, config.ApiConfig) else 0,
                     burst=settings.rate_burst if isinstance(settings, config.ApiConfig) else 1,
@@ -185,6 +188,13 @@ def _tls(settings: config.DaemonConfig) -> Tls | None:
         return Tls(Path(settings.cert_file), *files[1:])
     except OSError as error:
         raise Refusal(f"cert_file, key_file or ca_file cannot be used: {error}") from error
+
+
+def _trusted_proxies(settings: config.DaemonConfig) -> Networks:
+    try:
+        return config.parse_trusted_proxies(settings)
+    except config.ConfigError as error:
+        raise Refusal(str(error)) from error
 
 
 def _load(name: str, options: argparse.Namespace) -> tuple[Path | None, config.Loaded]:

@@ -2,7 +2,6 @@
 """What all filters share: who is not known gets a 401 like every other answer, and the registry must have its key."""
 
 import difflib
-import ipaddress
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -77,11 +76,3 @@ def check_key(name: str, global_conf: Mapping[str, str]) -> None:
             f"the filter {name} identifies callers, so the registry needs a secret that it shares with glance-api: "
             f"set registry_key in [DEFAULT], for example to {proposal} (made at random just now)"
         )
-
-
-def networks_of(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Addresses and networks, separated by commas. Raises Invalid."""
-    try:
-        return [ipaddress.ip_network(entry) for entry in map(str.strip, text.split(",")) if entry]
-    except ValueError as error:
-        raise Invalid(f"not an address or a network: {error}") from error

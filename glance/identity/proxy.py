@@ -11,7 +11,6 @@ refused. glance-api sees that in the head of the request. Other WSGI servers joi
 them none of the values may have a comma, and several roles need another `roles_separator`.
 """
 
-import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from webob import Request
 from glance.core import values
 from glance.core.context import Context
 from glance.core.errors import Invalid, NotAuthenticated
+from glance.core.networks import Networks
 from glance.identity import guard
 from glance.wire.native import from_wire
 from glance.wsgi.identify import check_single
@@ -48,17 +48,20 @@ class Proxy:
 
     def __init__(self, addresses: str, admin_role: str, roles_separator: str = ",") -> None:
         """Raises Invalid."""
-        self._networks = guard.networks_of(addresses)
+        try:
+            self._addresses = Networks(addresses)
+        except ValueError as error:
+            raise Invalid(f"not an address or a network: {error}") from error
         self._admin_role = admin_role
         self._separator = roles_separator
-        if not self._networks:
+        if not self._addresses:
             raise Invalid("the filter proxy needs addresses: those of the proxy that is to be believed")
         if len(roles_separator) != 1 or roles_separator.isalnum():
             raise Invalid(f"roles_separator must be one character such as ';', not {values.shown(roles_separator)}")
 
     def __call__(self, request: Request) -> Context:
         """Raises NotAuthenticated, Invalid."""
-        if not self._is_believed(request.environ.get("REMOTE_ADDR", "")):
+        if request.environ.get("REMOTE_ADDR", "") not in self._addresses:
             raise NotAuthenticated("authentication required: requests must come by the proxy that identifies callers")
         check_single(request.environ, _STATUS, _USER, _PROJECT, _TENANT)
         self._check_roles(request)
@@ -73,14 +76,6 @@ class Proxy:
                 f"several roles separated by commas cannot be told from a repeated {_ROLES} under this WSGI server: "
                 "serve with glance-api, or set roles_separator of the filter proxy to another character, such as ;"
             ) from None
-
-    def _is_believed(self, text: str) -> bool:
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self._networks)
 
 
 def confirmed(

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import eventlet
 
 from glance.core.disk import read_at
+from glance.core.networks import Networks
 from glance.core.pace import Pace
 from glance.serve import head as heads
+from glance.serve.forwarded import find_client
 from glance.serve.input import Input
 from glance.serve.output import Blocking, ClientGoneError, ClientStalledError, Output, call_here
-from glance.serve.rate import Rate, client_of
+from glance.serve.rate import Occupancy, Rate, client_of
 from glance.serve.tls import Tls
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ LINGER = 1  # seconds for which the rest of a refused body is taken and thrown a
 DRAIN = 64 * 1024  # bytes of an unread body that are taken to keep the connection
 RECEIVE = 64 * 1024  # bytes asked for while reading heads
 TURN = 256 * 1024  # bytes received before others get their turn
+NO_PROXIES = Networks()
 TLS_RECORD = b"\x16"  # the first byte of a handshake, RFC 8446 §5.1
 
 
@@ -101,6 +105,10 @@ class Service:
     client_timeout: float = CLIENT_TIMEOUT  # seconds
     least_rate: int = 0  # bytes per second that a client must send or take; 0: any
     rate: Rate | None = None  # of requests of one client
+    occupancy: Occupancy = field(
+        default_factory=Occupancy
+    )  # connections, and requests through proxies, of one client
+    trusted_proxies: Networks = NO_PROXIES
     observe: Callable[[Exchange], None] = lambda exchange: None
     blocking: Blocking = call_here  # calls a function where it may wait for the disk
     file_wrapper: Callable[..., FileWrapper] = field(init=False)
@@ -117,13 +125,16 @@ class Service:
 class Connection:
     """`run()` serves the client until either side has enough.
 
-    `idle_since` is the monotonic time from which on it has waited for a request; None while one is served."""
+    `idle_since` is the monotonic time from which on it has waited for a request; None while one is served.
+    `address` is that of the connection. If it is a trusted proxy's (`is_proxied`), each request has a client of its
+    own, for the access log and for the limits."""
 
     def __init__(self, sock: socket.socket, address: tuple[Any, ...], service: Service) -> None:
         self.idle_since: float | None = time.monotonic()
         self._sock = sock
         self.address = str(address[0]) if address else "unix"
         self.client = client_of(self.address)
+        self.is_proxied = self.address in service.trusted_proxies
         self._local = sock.getsockname()
         self._service = service
         self._buffer = b""  # received
@@ -242,22 +253,28 @@ class Connection:
             head = heads.parse(data)
         except heads.RefusedError as refused:
             self._refuse(output, refused)
-            self._log(output, None, None, started)
+            self._log(output, None, None, started, self.address)
             self._linger()
             return False
+        address, client = self.address, self.client
+        if self.is_proxied:
+            forwarded_for = head.fields.get(b"x-forwarded-for", b"").decode("latin-1")
+            address = find_client(address, forwarded_for, self._service.trusted_proxies)
+            client = client_of(address)
         body = Input(self, head.length, self._continuer(head, output))
         output.begin(head, lambda: head.keep_alive and not self._is_ending and _drainable(body, head))
         try:
-            if not self._is_too_fast(output):
-                self._answer(head, body, output)
+            with self._admitted(client, output) as admitted:
+                if admitted:
+                    self._answer(head, body, output)
         except ClientStalledError as stalled:
-            LOG.info("%s %s for %s is broken off: %s", head.method, ascii(head.path), self.address, stalled)
+            LOG.info("%s %s for %s is broken off: %s", head.method, ascii(head.path), address, stalled)
             output.broken = True
         except ClientGoneError as gone:
             LOG.debug("%s left: %s", self.address, gone)
             output.broken = True
         finally:
-            self._log(output, head, body, started)
+            self._log(output, head, body, started, address)
         if output.keep_alive and not body.finished:
             self._drain(body)
         if not body.finished and not output.broken:
@@ -330,14 +347,27 @@ class Connection:
             else:
                 output.plain("500 Internal Server Error", "the server failed; its log says why")
 
-    def _is_too_fast(self, output: Output) -> bool:
-        """Whether the client asks too often; then he has been told so."""
-        wait = self._service.rate.wait(self.client) if self._service.rate is not None else 0
+    @contextmanager
+    def _admitted(self, client: str, output: Output) -> Iterator[bool]:
+        """Yield True if the client's limits allow a request; otherwise it has been answered."""
+        service = self._service
+        wait = service.rate.wait(client) if service.rate is not None else 0
         if wait:
             seconds = math.ceil(wait)
             text = f"too many requests from your address: try again in {seconds} s"
             output.plain("429 Too Many Requests", text, ("Retry-After", str(seconds)))
-        return wait > 0
+            yield False
+        elif self.is_proxied:
+            try:
+                allowed = service.occupancy.enter(client)
+                if not allowed:
+                    text = f"more than {service.occupancy.most} requests at a time from your address"
+                    output.plain("503 Service Unavailable", text)
+                yield allowed
+            finally:
+                service.occupancy.leave(client)
+        else:
+            yield True
 
     def _refuse(self, output: Output, refused: heads.RefusedError) -> None:
         try:
@@ -397,7 +427,7 @@ class Connection:
             environ[key] = value.decode("latin-1")
         return environ
 
-    def _log(self, output: Output, head: heads.Head | None, body: Input | None, started: float) -> None:
+    def _log(self, output: Output, head: heads.Head | None, body: Input | None, started: float, address: str) -> None:
         """One line per request; its target is shown with everything odd escaped."""
         target = "-" if head is None else f"{head.method} {head.path}{'?' if head.query else ''}{head.query}"
         exchange = Exchange(
@@ -411,7 +441,7 @@ class Connection:
         )
         ACCESS.info(
             '%s "%s" %s %d %.3f %s%s',
-            self.address,
+            address,
             ascii(target)[1:-1].replace('"', r"\x22"),
             exchange.status or "-",
             exchange.sent,

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,9 +18,17 @@ import eventlet.semaphore
 from eventlet import hubs
 from eventlet.greenio import GreenSocket
 
+from glance.core.networks import Networks
 from glance.serve import resolver
-from glance.serve.connection import CLIENT_TIMEOUT, KEEPALIVE_TIMEOUT, Connection, Exchange, Service
-from glance.serve.rate import Rate
+from glance.serve.connection import (
+    CLIENT_TIMEOUT,
+    KEEPALIVE_TIMEOUT,
+    NO_PROXIES,
+    Connection,
+    Exchange,
+    Service,
+)
+from glance.serve.rate import Occupancy, Rate
 from glance.serve.signals import find_handled
 from glance.serve.succession import Lifecycle, Succession
 from glance.serve.threads import Threads
@@ -53,6 +60,7 @@ class Limits:
     burst: int = 1  # requests at once
     keepalive_timeout: float = KEEPALIVE_TIMEOUT  # that a connection may wait for a request
     client_timeout: float = CLIENT_TIMEOUT  # without a byte, in the middle of a request or of its answer
+    trusted_proxies: Networks = NO_PROXIES  # behind these, X-Forwarded-For names the client
 
 
 NO_LIMITS = Limits()
@@ -168,10 +176,11 @@ class Server:
             observe=observe,
             blocking=self._threads.call,
             rate=Rate(limits.rate, limits.burst) if limits.rate else None,
+            occupancy=Occupancy(limits.connections_per_address),
+            trusted_proxies=limits.trusted_proxies,
         )
         self._slots = eventlet.semaphore.Semaphore(_connections())
         self._connections: dict[Connection, Any] = {}
-        self._clients: Counter[str] = Counter()  # of connections
         self._deadline: float | None = None  # monotonic; None: no end in sight
         self._stopping = eventlet.Event()
 
@@ -246,20 +255,19 @@ class Server:
 
     def _serve(self, connection: Connection) -> None:
         self._connections[connection] = eventlet.getcurrent()
-        self._clients[connection.client] += 1
-        most = self._limits.connections_per_address
+        occupancy = self._service.occupancy
+        counted = not connection.is_proxied  # a proxy's requests are counted instead, each for its own client
         try:
-            if most and self._clients[connection.client] > most:
-                connection.refuse(f"more than {most} connections from one address")
+            if counted and not occupancy.enter(connection.client):
+                connection.refuse(f"more than {occupancy.most} connections from one address")
             else:
                 connection.run()
         except Exception:
             LOG.exception("a connection failed")
         finally:
             del self._connections[connection]
-            self._clients[connection.client] -= 1
-            if not self._clients[connection.client]:
-                del self._clients[connection.client]
+            if counted:
+                occupancy.leave(connection.client)
             self._slots.release()
 
     def _watch_signals(self) -> None:

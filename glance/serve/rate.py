@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who asks too often: requests per second of one client, with a burst that is forgiven.
+"""Limits per client: requests per second, with a burst that is forgiven, and how many at a time.
 
 A client is an address; in IPv6 a network of 64 bits, which is what one household or one machine is given."""
 
 import ipaddress
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 REMEMBERED = 10_000  # clients; who has not asked for the longest time is forgotten
@@ -20,6 +20,24 @@ def client_of(address: str) -> str:
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.IPv6Network((found, NETWORK), strict=False))
+
+
+class Occupancy:
+    """Counts what each client has at a time; `most` is the limit, 0 means no limit."""
+
+    def __init__(self, most: int = 0) -> None:
+        self.most = most
+        self._counts: Counter[str] = Counter()
+
+    def enter(self, client: str) -> bool:
+        """Count one more, and return False if that is over the limit. Call leave() in either case."""
+        self._counts[client] += 1
+        return not self.most or self._counts[client] <= self.most
+
+    def leave(self, client: str) -> None:
+        self._counts[client] -= 1
+        if not self._counts[client]:
+            del self._counts[client]
 
 
 class Rate:

@@ -38,8 +38,8 @@ class Silent(WSGIRequestHandler):
         pass
 
 
-def under_waitress(app, threads: int = 2) -> Iterator[int]:
-    server = create_server(app, host="127.0.0.1", port=0, threads=threads)
+def under_waitress(app, threads: int = 2, **options: object) -> Iterator[int]:
+    server = create_server(app, host="127.0.0.1", port=0, threads=threads, **options)
     thread = threading.Thread(target=server.run)
     thread.start()
     yield server.effective_port
@@ -230,3 +230,49 @@ def test_v1(ask, tmp_path):
     assert ask("GET", "/v9/images")[0] == 300
     assert ask("DELETE", path)[0] == 200
     assert files(tmp_path) == []
+
+
+FORWARDED = {
+    "X-Forwarded-For": "198.51.100.7",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "cloud.example.org",
+    "X-Forwarded-Prefix": "/image",
+}
+ITS_OWN = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": {"x-forwarded-proto", "x-forwarded-host"}}
+
+
+@pytest.mark.parametrize(("options", "server_options", "expected"), [
+    ({}, {}, "http://127.0.0.1:{port}"),
+    ({"trusted_proxies": "127.0.0.1"}, {}, "https://cloud.example.org/image"),
+    ({"trusted_proxies": "10.0.0.1"}, {}, "http://127.0.0.1:{port}"),
+    ({"public_endpoint": "https://images.example.org/v"}, {}, "https://images.example.org/v"),
+    ({"trusted_proxies": "127.0.0.1"}, {"url_prefix": "/inner"}, "https://cloud.example.org/image/inner"),
+    ({}, ITS_OWN, "https://cloud.example.org"),  # waitress itself believes the proxy, and we believe waitress
+], ids=str)  # fmt: skip
+def test_links_behind_a_proxy(tmp_path, options, server_options, expected):
+    server_options = {"clear_untrusted_proxy_headers": False, **server_options}
+    engine = connect(f"sqlite:///{tmp_path}/glance.sqlite")
+    prepare(engine)
+    stores = StoreSet("file", {"file": FilesystemStore(tmp_path / "images")})
+    app = build(ApiConfig(**options), registry=SqlRegistry(engine), stores=stores)
+    inner = server_options.get("url_prefix", "")
+    for port in under_waitress(app, **server_options):
+        expected = expected.format(port=port)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", f"{inner}/v1?limit=1", headers=FORWARDED)
+            response = connection.getresponse()
+            response.read()
+            assert (response.status, response.headers["Location"]) == (302, f"{expected}/v1/?limit=1")
+            connection.request("GET", f"{inner}/versions", headers=FORWARDED)
+            versions = json.loads(connection.getresponse().read())["versions"]
+            assert {version["links"][0]["href"] for version in versions} == {f"{expected}/v1/"}
+            connection.request("POST", f"{inner}/v1/images", headers=FORWARDED)
+            response = connection.getresponse()
+            image = json.loads(response.read())["image"]
+            assert response.headers["Location"] == f"{expected}/v1/images/{image['id']}"
+            connection.request("POST", f"{inner}/images", headers={**META, **FORWARDED, "Content-Length": "0"})
+            response = connection.getresponse()
+            image = json.loads(response.read())["image"]
+            assert response.headers["Location"] == f"{expected}/images/{image['id']}"
+    engine.dispose()

@@ -364,6 +364,66 @@ def test_a_body_of_who_asks_too_often_is_not_asked_for(start):
     wait_until(lambda: ask().status == 429, "it is too often")
 
 
+# Proxies
+
+
+def through_proxy(forwarded_for: bytes, **more: bytes) -> bytes:
+    return request(b"X-Forwarded-For: " + forwarded_for, **more)
+
+
+def test_the_access_log_names_the_clients_of_a_trusted_proxy(start):
+    live = start("--trusted-proxies", "127.0.0.1, 10.0.0.0/8")
+    with live.connect() as proxy:
+        for forwarded_for in (b"198.51.100.7", b"203.0.113.9, 2001:db8::7, 10.1.2.3", b"unknown"):
+            proxy.send(through_proxy(forwarded_for))
+            assert b'"REMOTE_ADDR": "127.0.0.1"' in proxy.answer().body  # filters judge the proxy by it
+        proxy.send(request(b"X-Forwarded-For: 203.0.113.9", b"X-Forwarded-For: 198.51.100.8"))
+        assert proxy.answer().status == 200
+        proxy.send(b"garbage\r\n\r\n")
+        assert proxy.answer().status == 400
+    with socket.create_connection(("127.0.0.1", live.port), timeout=10, source_address=("127.0.0.2", 0)) as sock:
+        Wire(sock).send(through_proxy(b"198.51.100.7"))
+        assert Wire(sock).answer().status == 200
+    expected = ["198.51.100.7", "2001:db8::7", "127.0.0.1", "198.51.100.8", "127.0.0.1", "127.0.0.2"]
+    wait_until(lambda: re.findall(r"glance\.access (\S+)", live.log()) == expected, f"the log names {expected}")
+
+
+def test_without_trusted_proxies_nobody_is_believed(start):
+    live = start("--rate", "1", "--burst", "1")
+    answers = [live.ask(through_proxy(b"198.51.100.%d" % number)) for number in range(20)]
+    assert 429 in [answer.status for answer in answers]
+    assert "198.51.100" not in live.log()
+
+
+def test_the_rate_is_of_each_client_behind_a_trusted_proxy(start):
+    live = start("--rate", "1", "--burst", "1", "--trusted-proxies", "127.0.0.1")
+    for number in range(10):
+        assert live.ask(through_proxy(b"198.51.100.%d" % number)).status == 200
+    spoofed = [live.ask(through_proxy(b"203.0.113.%d, 198.51.100.99" % number)).status for number in range(10)]
+    assert 429 in spoofed
+
+
+def test_a_client_behind_a_trusted_proxy_has_so_many_requests_at_a_time(start):
+    live = start("--per-address", "2", "--trusted-proxies", "127.0.0.1")
+
+    def upload(forwarded_for: bytes) -> Wire:
+        wire = live.connect()
+        lines = (b"X-Forwarded-For: " + forwarded_for, b"Expect: 100-continue", b"Content-Length: 5")
+        wire.send(post(*lines, target=b"/patient"))
+        return wire
+
+    first, second = upload(b"198.51.100.7"), upload(b"203.0.113.9, 198.51.100.7")
+    assert (first.answer().status, second.answer().status) == (100, 100)
+    answer = upload(b"198.51.100.7").answer()
+    assert (answer.status, answer.headers["connection"]) == (503, "close")
+    assert b"more than 2 requests at a time from your address" in answer.body
+    others = [upload(b"198.51.100.8") for _ in range(2)]
+    assert [other.answer().status for other in others] == [100, 100]  # of one proxy these are four connections
+    first.send(b"hello")
+    assert first.answer().status == 200
+    wait_until(lambda: upload(b"198.51.100.7").answer().status == 100, "there is room again")
+
+
 # Workers
 
 

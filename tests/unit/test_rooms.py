@@ -39,7 +39,7 @@ ROOMS = {
         "config core wsgi registry.db registry.classic registry.handlers",
         "",
     ),
-    "glance.serve": ("core.disk core.pace", "eventlet greenlet"),
+    "glance.serve": ("core.disk core.networks core.pace", "eventlet greenlet"),
     "glance.client": ("core wire", "requests urllib3"),
     "glance.config": ("core", "paste"),
     "glance.server": ("config core store registry.client registry.link api wsgi", ""),

@@ -14,6 +14,7 @@ from glance.core.query import Query, Sort
 from glance.core.service import ImageService
 from glance.wire import classic
 from glance.wsgi.body import has_body, source_of, threads_of
+from glance.wsgi.endpoint import get_base_url
 from glance.wsgi.identify import context_of
 from glance.wsgi.send import send, span_of
 
@@ -54,7 +55,7 @@ class Images:
             image = self._service.reserve(ctx, draft)
         # The steps from queued to active are one creation to the client, not updates.
         response = shapes.single(replace(image, updated_at=image.created_at))
-        response.location = f"/images/{image.number}"
+        response.location = f"{get_base_url(request)}/images/{image.number}"
         return response
 
     def update(self, request: Request, number: str) -> Response:

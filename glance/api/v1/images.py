@@ -17,6 +17,7 @@ from glance.core.image import UNSET, Image, ImageChange, Status, Unset
 from glance.core.service import ImageService
 from glance.wire import v1
 from glance.wsgi.body import BodySource, has_body, parameters_of, source_of, threads_of
+from glance.wsgi.endpoint import get_base_url
 from glance.wsgi.identify import context_of
 from glance.wsgi.send import json_answer, send
 
@@ -74,7 +75,7 @@ class Images:
             if draft.size == 0:  # told to be empty, so there is nothing to wait for
                 image = self._service.upload(ctx, image, source_of(request), size=0, store=source.store)
         response = shapes.single(image, status=201)
-        response.location = f"/v1/images/{image.id}"
+        response.location = f"{get_base_url(request)}/v1/images/{image.id}"
         return response
 
     def update(self, request: Request, image_id: str) -> Response:
