@@ -14,10 +14,13 @@ from webob import Request, Response
 
 from glance.wsgi.endpoint import get_base_url
 from glance.wsgi.negotiate import asked_version, wants_versions
+from glance.wsgi.router import answer_options, refuse_method
 from glance.wsgi.send import json_answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+ALLOWED = "GET, HEAD"  # of /versions
 
 _VERSION = re.compile(r"v\d+(\.\d+)?", re.ASCII)
 
@@ -60,7 +63,12 @@ class Versions:
             return self._pass(environ, start_response, self._prefixes[first], first, "/" + rest)
         if _VERSION.fullmatch(first):
             return self._document(environ, 300)(environ, start_response)
+        method = environ["REQUEST_METHOD"]
         if first == "versions":
+            if method == "OPTIONS":
+                return answer_options(ALLOWED)(environ, start_response)
+            if method not in ("GET", "HEAD"):
+                return refuse_method(method, ALLOWED)(environ, start_response)
             return self._document(environ, 200)(environ, start_response)
         if accepted is not None:
             prefix = self._prefixes.get(accepted[2].lower()) if accepted[1].lower() == "images" else None
@@ -68,7 +76,7 @@ class Versions:
                 return self._document(environ, 300)(environ, start_response)
             if first:
                 return self._pass(environ, start_response, prefix, "", path)
-        if not first and wants_versions(environ.get("HTTP_ACCEPT", "")):
+        if not first and method != "OPTIONS" and wants_versions(environ.get("HTTP_ACCEPT", "")):
             return self._document(environ, 300)(environ, start_response)
         return self._classic(environ, start_response)
 

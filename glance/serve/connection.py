@@ -38,7 +38,6 @@ DRAIN = 64 * 1024  # bytes of an unread body that are taken to keep the connecti
 RECEIVE = 64 * 1024  # bytes asked for while reading heads
 TURN = 256 * 1024  # bytes received before others get their turn
 NO_PROXIES = Networks()
-TLS_RECORD = b"\x16"  # the first byte of a handshake, RFC 8446 §5.1
 
 
 class HeadTimeoutError(TimeoutError):
@@ -170,7 +169,7 @@ class Connection:
         """Whether the client speaks TLS; who does not is told so."""
         timeout = eventlet.Timeout(HEAD_TIMEOUT, TimeoutError("the TLS handshake took too long"))
         try:
-            if self._sock.recv(1, socket.MSG_PEEK) not in (b"", TLS_RECORD):
+            if self._sock.recv(1, socket.MSG_PEEK) not in (b"", heads.TLS_RECORD):
                 self._output().plain("400 Bad Request", "this port speaks HTTPS, not HTTP")
                 self._linger()
                 return False
@@ -298,7 +297,10 @@ class Connection:
         self.idle_since = None
         timeout = eventlet.Timeout(HEAD_TIMEOUT, HeadTimeoutError("the head of the request took too long"))
         try:
+            begun = False
             while (end := self._buffer.find(b"\r\n\r\n")) < 0 and len(self._buffer) <= heads.MAX_HEAD:
+                begun = begun or heads.has_request_line(self._buffer)
+                heads.check_line_ends(self._buffer)
                 self._buffer += self._recv(RECEIVE)
         except ConnectionError:
             return None

@@ -12,9 +12,12 @@ from urllib.parse import unquote_to_bytes
 MAX_LINE = 16 * 1024  # bytes of one header line; a Keystone token fits
 MAX_TARGET = 8 * 1024  # bytes of the request target
 MAX_HEAD = 64 * 1024  # bytes of a head
+TLS_RECORD = b"\x16"  # the first byte of a TLS handshake, RFC 8446 §5.1
+NO_REQUEST_LINE = "the request line must be `METHOD /path HTTP/1.1`"
 MAX_HEADERS = 200  # header lines; 128 properties and what clients add
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~]+) HTTP/1\.([01])")
+_METHOD_BEGINS = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |\Z)")
 _FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _HOST = re.compile(rb"[!-~]*")
@@ -62,12 +65,34 @@ class Head:
     expects_continue: bool
 
 
+# Probes send "GET /" as in HTTP/0.9, lines that end in LF, or a TLS handshake, and wait for an answer. The empty line
+# that ends a head never comes, so these two look at what has arrived.
+
+
+def has_request_line(data: bytes) -> bool:
+    """Return True if the request line of an incomplete head has arrived.
+
+    Raises RefusedError if it is none, or cannot become one."""
+    line, ended, _ = data.partition(b"\n")
+    if not _METHOD_BEGINS.match(line):
+        raise _bad("a TLS handshake, but this port speaks HTTP" if line[:1] == TLS_RECORD else NO_REQUEST_LINE)
+    if ended and not _REQUEST_LINE.fullmatch(line.removesuffix(b"\r")):
+        raise _bad(NO_REQUEST_LINE)
+    return bool(ended)
+
+
+def check_line_ends(data: bytes) -> None:
+    """Raises RefusedError if a line does not end in CR LF."""
+    if data.count(b"\n") != data.count(b"\r\n"):
+        raise _bad("a line of the head does not end in CR LF")
+
+
 def parse(data: bytes) -> Head:
     """Read a head, without the empty line that ends it. Raises RefusedError."""
     request_line, *lines = data.split(b"\r\n")
     found = _REQUEST_LINE.fullmatch(request_line)
     if found is None:
-        raise _bad("the request line is not HTTP/1.1")
+        raise _bad(NO_REQUEST_LINE)
     method, target, minor = found.groups()
     if len(target) > MAX_TARGET:
         raise RefusedError("414 URI Too Long", f"the URL has more than {MAX_TARGET} bytes")

@@ -99,8 +99,10 @@ class Output:
         return self.head_sent and self._length is not None and self.sent >= self._length
 
     def length_if_unknown(self, length: int) -> None:
-        """Settle the length of a body that is known whole, unless a part of it was written already."""
-        if self._length is None and not self.head_sent:
+        """Announce the length of a body that is known whole, unless a part of it was written already.
+
+        RFC 9110 §8.6: 204 has no Content-Length, and 304 none but that of the answer to GET."""
+        if self._length is None and not self.head_sent and self.status[:3] not in ("204", "304"):
             self._length = length
             self._headers = [*self._headers, ("Content-Length", str(length))]
 

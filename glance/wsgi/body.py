@@ -18,6 +18,7 @@ from glance.core.inline import INLINE
 from glance.core.ports import Threads
 from glance.wire import jsontext
 from glance.wsgi.identify import CONTEXT_KEY
+from glance.wsgi.media_types import parse_media_types
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import InputStream
@@ -29,6 +30,11 @@ MAX_JSON = 1024 * 1024  # bytes of a JSON body
 def has_body(request: Request) -> bool:
     """A body is there when its length is not zero, or is not told in advance."""
     return "HTTP_TRANSFER_ENCODING" in request.environ or bool(_announced(request))
+
+
+def has_content_type(request: Request, expected: str) -> bool:
+    """Return True if the body is of this media type. Parameters and letter case do not matter."""
+    return parse_media_types(request.headers.get("Content-Type", "")) == [expected]
 
 
 def threads_of(request: Request) -> Threads:

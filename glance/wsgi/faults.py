@@ -6,10 +6,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from webob import Request, Response
+from webob import Response
 
 from glance.core.errors import GlanceError, RangeNotSatisfiable, TooManyAttempts
 from glance.wire.status import REASON_HEADER, status_of
+from glance.wsgi.media_types import parse_media_types
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -56,7 +57,7 @@ class Faults:
 
 def _answer(environ: "WSGIEnvironment", status: int, message: str) -> Response:
     response = Response(status=status, charset="UTF-8")
-    if "text/html" in Request(environ).headers.get("Accept", ""):
+    if "text/html" in parse_media_types(environ.get("HTTP_ACCEPT", "")):
         title = html.escape(response.status)
         response.content_type = "text/html"
         response.text = (

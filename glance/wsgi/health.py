@@ -19,6 +19,7 @@ from glance.core.inline import INLINE
 from glance.core.ports import Threads
 from glance.wire.status import REASON_HEADER
 from glance.wsgi.body import THREADS_KEY
+from glance.wsgi.router import answer_options, refuse_method
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,6 +28,7 @@ LOG = logging.getLogger(__name__)
 
 LIVE = "/healthcheck"
 READY = "/healthcheck/ready"
+ALLOWED = "GET, HEAD"
 FRESH = 5.0  # seconds for which what was found holds: asking is cheap for everybody, and looking is not
 
 
@@ -51,8 +53,13 @@ class Health:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "").rstrip("/")
-        if path not in (LIVE, READY) or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        if path not in (LIVE, READY):
             return self._app(environ, start_response)
+        method = environ["REQUEST_METHOD"]
+        if method == "OPTIONS":
+            return answer_options(ALLOWED)(environ, start_response)
+        if method not in ("GET", "HEAD"):
+            return refuse_method(method, ALLOWED)(environ, start_response)
         failed = self._failed(environ.get(THREADS_KEY, INLINE)) if path == READY else []
         text = "".join(f"not working: {failure.text}\n" for failure in failed) or "OK\n"
         response = Response(text, status=503 if failed else 200, content_type="text/plain", charset="UTF-8")

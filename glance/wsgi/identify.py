@@ -50,14 +50,18 @@ class RequestId:
 
 
 class Identify:
-    """WSGI middleware: everything inside may ask context_of(request). `who` may raise NotAuthenticated."""
+    """WSGI middleware: everything inside may ask context_of(request). `who` may raise NotAuthenticated.
+
+    OPTIONS needs no authentication and has no context: load balancers probe with it, and browsers ask so before they
+    send credentials."""
 
     def __init__(self, app: "WSGIApplication", who: Callable[[Request], Context]) -> None:
         self._app = app
         self._who = who
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        environ[CONTEXT_KEY] = self._who(Request(environ))
+        if environ["REQUEST_METHOD"] != "OPTIONS":
+            environ[CONTEXT_KEY] = self._who(Request(environ))
         return self._app(environ, start_response)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""(method, path template) → handler."""
+"""Find the handler of a method and a path."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from webob import Request, Response
@@ -13,53 +13,82 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 Handler = Callable[..., Response]
+Handlers = dict[str, Handler]  # by method
 
 METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
 )  # RFC 9110, RFC 5789, draft-ietf-httpbis-safe-method-w-body
+ORDER = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")  # of the methods in Allow
 
 
 class Router:
     """A WSGI application made of routes such as `("GET", "/images/{number}", show)`.
 
-    A handler gets the request and, by name, what stands in the braces; it returns a Response or raises a
-    GlanceError. Earlier routes win; "*" stands for any method. What no route matches raises NotFound: neither API of
-    2011 answers 405, others have not_allowed() in their tables.
+    A handler gets the request and the values of the names in braces; it returns a Response or raises a GlanceError.
+    The first template that matches a path decides which methods it takes; routes of one template belong together.
+    HEAD is answered by the handler of GET unless it has a route of its own; webob leaves out the body. OPTIONS is
+    answered with the methods of the path, and `OPTIONS *` with those of all paths.
+
+    A path that no template matches raises NotFound. So does another method, as in the APIs of 2011, unless
+    `refuse_methods` is set: then it is answered with 405.
 
     A template that ends in a slash, as those of collections do, matches with and without it. Any other path must not
     end in one: "/images/ID/members/" with an empty name, or with ".." that a library or a proxy resolved, would reach
     a resource that the client did not mean. No parameter is empty, and an encoded slash separates nothing.
     """
 
-    def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
-        self._routes = [(method, *_split(template), handler) for method, template, handler in routes]
+    def __init__(self, routes: Iterable[tuple[str, str, Handler]], *, refuse_methods: bool = False) -> None:
+        self._refuse_methods = refuse_methods
+        resources: dict[tuple[str, ...], tuple[Handlers, Handlers]] = {}
+        for method, template, handler in routes:
+            segments, is_collection = _split(template)
+            without_slash, with_slash = resources.setdefault(tuple(segments), ({}, {}))
+            without_slash[method] = handler
+            if is_collection:
+                with_slash[method] = handler
+        self._resources = [(list(segments), *handlers) for segments, handlers in resources.items()]
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        segments, ends_in_slash = _split(_path(environ))
+        path, method = _path(environ), environ["REQUEST_METHOD"]
+        if path == "*" and method == "OPTIONS":
+            every = {method for _, handlers, _ in self._resources for method in handlers}
+            return answer_options(_allowed(every))(environ, start_response)
+        segments, ends_in_slash = _split(path)
         if not _has_encoded_slash(environ):
-            for method, template, is_collection, handler in self._routes:
-                if (
-                    method in ("*", environ["REQUEST_METHOD"])
-                    and (is_collection or not ends_in_slash)
-                    and (params := _match(template, segments)) is not None
-                ):
-                    return handler(Request(environ), **params)(environ, start_response)
+            for template, without_slash, with_slash in self._resources:
+                if (params := _match(template, segments)) is not None:
+                    handlers = with_slash if ends_in_slash else without_slash
+                    handler = handlers.get(method) or (handlers.get("GET") if method == "HEAD" else None)
+                    if handler is not None:
+                        return handler(Request(environ), **params)(environ, start_response)
+                    if method == "OPTIONS" and handlers:
+                        return answer_options(_allowed(handlers))(environ, start_response)
+                    if self._refuse_methods and (not ends_in_slash or not segments):
+                        return refuse_method(method, _allowed(handlers))(environ, start_response)
+                    break
         raise NotFound("there is nothing at this address, or not for this method")
 
 
-def not_allowed(allowed: str) -> Handler:
-    """What answers the other methods of a path: 405, or 501 to a method that HTTP does not know."""
+def answer_options(allowed: str) -> Response:
+    """Return the answer to OPTIONS. `allowed` is a list such as "GET, HEAD"."""
+    return Response(status=204, headerlist=[("Allow", allowed)])
 
-    def answer(request: Request, **_: str) -> Response:
-        known = request.method in METHODS
-        status = "405 Method Not Allowed" if known else "501 Not Implemented"
-        text = f"{status}\n\nthis address takes {allowed}, not {shown(request.method)}\n"
-        response = Response(text, status=status, content_type="text/plain", charset="UTF-8")
-        if known:
-            response.headers["Allow"] = allowed
-        return response
 
-    return answer
+def refuse_method(method: str, allowed: str) -> Response:
+    """Return the answer to a method that a path does not take: 405, or 501 if HTTP does not know the method."""
+    known = method in METHODS
+    status = "405 Method Not Allowed" if known else "501 Not Implemented"
+    text = f"{status}\n\nthis address takes {allowed}, not {shown(method)}\n"
+    response = Response(text, status=status, content_type="text/plain", charset="UTF-8")
+    if known:
+        response.headers["Allow"] = allowed
+    return response
+
+
+def _allowed(methods: Collection[str]) -> str:
+    """OPTIONS, which every path takes, is not listed."""
+    taken = set(methods) | ({"HEAD"} if "GET" in methods else set())
+    return ", ".join(method for method in ORDER if method in taken)
 
 
 def _path(environ: "WSGIEnvironment") -> str:

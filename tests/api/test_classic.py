@@ -354,8 +354,8 @@ def test_a_path_that_is_not_utf_8_is_400(api):
 
 
 @pytest.mark.parametrize(("method", "path"), [
-    ("HEAD", "/"), ("HEAD", "/images/detail"), ("POST", "/"), ("PUT", "/images"), ("DELETE", "/images"), ("POST", "/images/1"),
-    ("PATCH", "/images/1"), ("OPTIONS", "/images"), ("TRACE", "/images/1"),
+    ("POST", "/"), ("PUT", "/images"), ("DELETE", "/images"), ("POST", "/images/1"),
+    ("PATCH", "/images/1"), ("TRACE", "/images/1"),
 ])  # fmt: skip
 def test_other_methods_are_404(api, method, path):
     api.add(BYTES)
@@ -459,7 +459,9 @@ def test_bytes_are_taken_while_queued_and_once(api):
     assert (api.record(1)["name"], api("GET", "/images/1").body) == ("new", BYTES)
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream; charset=UTF-8", ""])
+@pytest.mark.parametrize("content_type", [
+    "text/plain", "application/octet-streams", "x-application/octet-stream", "application/octet-stream, text/plain", "application", "",
+])  # fmt: skip
 def test_bytes_of_another_type_kill_the_image(api, content_type):
     api.add()
     response = api("PUT", "/images/1", {"Content-Type": content_type}, BYTES)

@@ -101,10 +101,11 @@ def test_what_is_not_there_is_404(api, path):
 
 
 @pytest.mark.parametrize(("method", "path", "allow"), [
-    ("PUT", "/v1/images", "GET, POST"), ("DELETE", "/v1/images", "GET, POST"), ("PATCH", "/v1/images", "GET, POST"),
-    ("HEAD", "/v1/images/detail", "GET"), ("POST", "/v1/images/detail", "GET, HEAD"), ("DELETE", "/v1/images/detail", "GET, HEAD"),
+    ("PUT", "/v1/images", "GET, HEAD, POST"), ("DELETE", "/v1/images", "GET, HEAD, POST"), ("PATCH", "/v1/images", "GET, HEAD, POST"),
+    ("PUT", "/v1/images/detail", "GET, HEAD"), ("POST", "/v1/images/detail", "GET, HEAD"), ("DELETE", "/v1/images/detail", "GET, HEAD"),
     ("POST", f"/v1/images/{UNKNOWN}", "GET, HEAD, PUT, DELETE"), ("PATCH", f"/v1/images/{UNKNOWN}", "GET, HEAD, PUT, DELETE"),
-    ("POST", f"/v1/images/{UNKNOWN}/members", "GET, PUT"), ("GET", f"/v1/images/{UNKNOWN}/members/x", "PUT, DELETE"),
+    ("POST", "/v1/", "GET, HEAD"), ("POST", "/versions", "GET, HEAD"), ("DELETE", "/healthcheck", "GET, HEAD"), ("PUT", "/healthcheck/ready", "GET, HEAD"),
+    ("POST", f"/v1/images/{UNKNOWN}/members", "GET, HEAD, PUT"), ("GET", f"/v1/images/{UNKNOWN}/members/x", "PUT, DELETE"),
 ])  # fmt: skip
 def test_other_methods_are_not_allowed(api, method, path, allow):
     response = api(method, path)

@@ -273,6 +273,37 @@ def test_odd_targets(running: Installation, daemon: str, head: bytes, status: in
     assert (answer.status, b"Traceback" in answer.body) == (status, False)
 
 
+@pytest.mark.parametrize("daemon", POST)
+@pytest.mark.parametrize("data", [b"GET /\r\n", b"GET / HTTP/1.0\n\n", b"\x16\x03\x01\x02\x00\x01"], ids=ascii)
+def test_probes_of_other_protocols_are_answered_at_once(running: Installation, daemon: str, data: bytes) -> None:
+    with connect(port_of(running, daemon)) as sock:
+        sock.settimeout(10)  # a head may take 20 seconds
+        wire = Wire(sock)
+        wire.send(data)
+        answer = wire.answer()
+        assert (answer.status, answer.headers["connection"], wire.is_closed()) == (400, "close", True)
+
+
+@pytest.mark.parametrize("daemon", POST)
+def test_head_and_options(running: Installation, daemon: str) -> None:
+    port, lines = port_of(running, daemon), b" HTTP/1.1\r\n" + HOST + b"\r\n"
+    for target in (b"/", b"/images", b"/images/detail", b"/healthcheck", b"/healthcheck/ready"):
+        with connect(port) as sock:
+            wire = Wire(sock)
+            wire.send(b"GET " + target + lines + b"HEAD " + target + lines + b"OPTIONS " + target + lines)
+            get, head, options = wire.answer(), wire.answer(head_only=True), wire.answer()
+        varying = ("date", "x-openstack-request-id")
+        assert [(name, value) for name, value in get.headers.items() if name not in varying] == [
+            (name, value) for name, value in head.headers.items() if name not in varying
+        ]
+        assert (get.status, head.status, options.status) == (200, 200, 204)
+        assert "content-length" not in options.headers
+        assert options.headers["allow"] == ("GET, HEAD, POST" if target == b"/images" else "GET, HEAD")
+    answer = ask(port, b"OPTIONS *" + lines)
+    assert (answer.status, answer.body) == (204, b"")
+    assert {"GET", "HEAD", "POST", "PUT", "DELETE"} <= set(answer.headers["allow"].split(", "))
+
+
 def test_each_of_many_requests_on_a_connection_is_of_its_own_caller(installation: Installation) -> None:
     callers = {
         name: headers["X-Auth-Token"] for name, headers in tokens(installation).items() if name in ("alice", "bob")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.live import Answer, Live, Wire, chunked, post, request, wait_until
+from tests.functional.live import PATIENCE, Answer, Live, Wire, chunked, post, request, wait_until
 
 pytestmark = pytest.mark.functional
 
@@ -116,6 +116,29 @@ def test_hosts_and_versions_that_are_refused(live, wire, head):
     assert_refused(live, wire, 400)
 
 
+@pytest.mark.parametrize("data", [
+    b"GET /\r\n", b"GET /\n", b"GET /", b"GET / HTTP/1.0\n\n", b"GET / HTTP/1.1\nHost: here\n\n", b"GET / HTTP/1.1\r\nHost: here\n\n", b"GET / HTTP/1.1\r\nX: a\nY: b", b"\r\nGET /\r\n",
+    b"GET / HTTP/2\r\nHost: here\r\n", b"EHLO here\r\n", b"GET\r\n", b"\x16\x03\x01\x02\x00\x01", b"\x80", b"SSH-2.0-probe\r\n", b"{", b"x" * 33,
+], ids=ascii)  # fmt: skip
+def test_what_can_become_no_head_is_refused_before_its_end(live, wire, data):
+    wire.send(data)
+    if data == b"GET /":  # the beginning of a request
+        wire.sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            wire.answer()
+        wire.sock.settimeout(PATIENCE)
+        wire.send(b"\r\n")
+    started = time.monotonic()
+    assert_refused(live, wire, 400)
+    assert time.monotonic() - started < PATIENCE  # and not after the 20 seconds that a head may take
+
+
+def test_a_head_byte_by_byte(wire):
+    for byte in b"\r\n" + request(b"X: y"):
+        wire.send(bytes([byte]))
+    assert wire.answer().status == 200
+
+
 def test_another_expectation_is_refused(live, wire):
     wire.send(post(b"Expect: the-unexpected", b"Content-Length: 5", body=b"hello" + HIDDEN))
     assert_refused(live, wire, 417)
@@ -124,8 +147,8 @@ def test_another_expectation_is_refused(live, wire):
 @pytest.mark.parametrize(("data", "status"), [
     (request(target=b"/" + b"x" * 8191), 200), (request(target=b"/" + b"x" * 8192), 414), (request(*[b"X: y"] * 199), 200), (request(*[b"X: y"] * 200), 431),
     (request(b"X: " + b"y" * (16 * 1024 - 3)), 200), (request(b"X: " + b"y" * (16 * 1024 - 2)), 431), (request(*[b"X: " + b"y" * 16_000] * 4), 200),
-    (request(*[b"X: " + b"y" * 16_000] * 5), 431), (b"x" * 100_000, 431), (b"GET /" + b"x" * 100_000, 431),
-], ids=["target", "long target", "lines", "many lines", "line", "long line", "head", "long head", "no end", "no end of target"])  # fmt: skip
+    (request(*[b"X: " + b"y" * 16_000] * 5), 431), (b"x" * 100_000, 400), (b"GET /" + b"x" * 100_000, 431),
+], ids=["target", "long target", "lines", "many lines", "line", "long line", "head", "long head", "no end of method", "no end of target"])  # fmt: skip
 def test_limits(live, wire, data, status):
     wire.send(data)
     if status == 200:

@@ -138,7 +138,7 @@ def test_head_and_get_over_the_wire(running):
 
 
 @pytest.mark.parametrize(("first", "status"), [
-    ("BREW /v1/images HTTP/1.1", 501), ("get /v1/images HTTP/1.1", 501), ("TRACE /v1/images HTTP/1.1", 405), ("OPTIONS /v1/images HTTP/1.1", 405),
+    ("BREW /v1/images HTTP/1.1", 501), ("get /v1/images HTTP/1.1", 501), ("TRACE /v1/images HTTP/1.1", 405), ("OPTIONS /v1/images HTTP/1.1", 204),
     ("GET /v1/images?name=%00 HTTP/1.1", 400), ("GET /v1/images/%00 HTTP/1.1", 400), ("GET /v1/shared-images/.. HTTP/1.1", 400),
     ("GET /v1/shared-images/nobody HTTP/1.1", 200), ("GET /v1/images/..%2f..%2fetc HTTP/1.1", 404), ("GET /v9/images HTTP/1.1", 300),
 ])  # fmt: skip

@@ -13,7 +13,7 @@ from glance.core.image import UNSET, Image, ImageChange, Status, Visibility
 from glance.core.query import Query, Sort
 from glance.core.service import ImageService
 from glance.wire import classic
-from glance.wsgi.body import has_body, source_of, threads_of
+from glance.wsgi.body import has_body, has_content_type, source_of, threads_of
 from glance.wsgi.endpoint import get_base_url
 from glance.wsgi.identify import context_of
 from glance.wsgi.send import send, span_of
@@ -101,7 +101,7 @@ class Images:
         """The size header promises nothing here: in this API the bytes that came are the size."""
         ctx = context_of(request)
         try:
-            if request.headers.get("Content-Type") != OCTETS:
+            if not has_content_type(request, OCTETS):
                 raise Invalid(f"a body with image data must have the Content-Type {OCTETS}")
             body = source_of(request)
         except Invalid as error:

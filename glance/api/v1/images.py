@@ -16,7 +16,7 @@ from glance.core.errors import Invalid, Mismatch, NotAllowed, NotFound, WrongSta
 from glance.core.image import UNSET, Image, ImageChange, Status, Unset
 from glance.core.service import ImageService
 from glance.wire import v1
-from glance.wsgi.body import BodySource, has_body, parameters_of, source_of, threads_of
+from glance.wsgi.body import BodySource, has_body, has_content_type, parameters_of, source_of, threads_of
 from glance.wsgi.endpoint import get_base_url
 from glance.wsgi.identify import context_of
 from glance.wsgi.send import json_answer, send
@@ -199,7 +199,7 @@ class Source:
 
 def _octets_of(request: Request, size: int | None) -> BodySource:
     """The body, if it is image data and its length is the one promised. Raises Invalid."""
-    if request.content_type != OCTETS:
+    if not has_content_type(request, OCTETS):
         raise Invalid(f"a body with image data must have the Content-Type {OCTETS}")
     body = source_of(request)
     if size is not None and body.length not in (None, size):
