@@ -28,6 +28,7 @@ from glance.identity import guard, users
 from glance.identity.logins import BURST, PER_MINUTE, FailureLimit, PasswordLogins
 from glance.identity.users import User, Users
 from glance.wsgi.body import threads_of
+from glance.wsgi.endpoint import get_client_address
 from glance.wsgi.identify import check_single
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Tokens:
         known = self._known.get(mark)
         if known is not None and known[0] == user and known[1] > time.monotonic():
             return user
-        address = request.environ.get("REMOTE_ADDR") or ""
+        address = get_client_address(request.environ)
         matches = self._logins.check(
             mark, name, address, threads_of(request), functools.partial(users.verify, user, password)
         )

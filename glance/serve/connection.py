@@ -38,6 +38,7 @@ DRAIN = 64 * 1024  # bytes of an unread body that are taken to keep the connecti
 RECEIVE = 64 * 1024  # bytes asked for while reading heads
 TURN = 256 * 1024  # bytes received before others get their turn
 NO_PROXIES = Networks()
+CLIENT_KEY = "glance.client_address"  # in the environ
 
 
 class HeadTimeoutError(TimeoutError):
@@ -265,7 +266,7 @@ class Connection:
         try:
             with self._admitted(client, output) as admitted:
                 if admitted:
-                    self._answer(head, body, output)
+                    self._answer(head, body, output, address)
         except ClientStalledError as stalled:
             LOG.info("%s %s for %s is broken off: %s", head.method, ascii(head.path), address, stalled)
             output.broken = True
@@ -320,11 +321,11 @@ class Connection:
 
         return send_continue
 
-    def _answer(self, head: heads.Head, body: Input, output: Output) -> None:
+    def _answer(self, head: heads.Head, body: Input, output: Output, address: str) -> None:
         result: Iterable[bytes] = ()
         try:
             try:
-                result = self._service.app(self._environ(head, body), output.start_response)
+                result = self._service.app(self._environ(head, body, address), output.start_response)
                 if isinstance(result, FileWrapper) and result.is_real and output.has_length:
                     encrypted = self._service.tls is not None  # the kernel cannot encrypt for us
                     output.send_file(result.file, self._service.blocking, encrypted=encrypted)
@@ -400,7 +401,8 @@ class Connection:
         finally:
             timeout.cancel()
 
-    def _environ(self, head: heads.Head, body: Input) -> "WSGIEnvironment":
+    def _environ(self, head: heads.Head, body: Input, address: str) -> "WSGIEnvironment":
+        """REMOTE_ADDR is the address of the connection, CLIENT_KEY that of the client behind trusted proxies."""
         environ: WSGIEnvironment = {
             "REQUEST_METHOD": head.method,
             "SCRIPT_NAME": "",
@@ -411,6 +413,7 @@ class Connection:
             "SERVER_PORT": str(self._local[1]),
             "SERVER_PROTOCOL": f"HTTP/1.{head.version[1]}",
             "REMOTE_ADDR": self.address,
+            CLIENT_KEY: address,
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http" if self._service.tls is None else "https",
             "wsgi.input": body,

@@ -17,6 +17,7 @@ from glance.core.errors import BrokenUpload, Invalid, TooLarge, UploadTimeout
 from glance.core.inline import INLINE
 from glance.core.ports import Threads
 from glance.wire import jsontext
+from glance.wsgi.endpoint import get_client_address
 from glance.wsgi.identify import CONTEXT_KEY
 from glance.wsgi.media_types import parse_media_types
 
@@ -49,7 +50,7 @@ def source_of(request: Request) -> "BodySource":
         if not request.environ.get("wsgi.input_terminated"):
             raise Invalid("a body needs a Content-Length here: this server cannot take it in chunks")
         length = None
-    sender = request.environ.get(CONTEXT_KEY, Context()).tenant or request.remote_addr or ""
+    sender = request.environ.get(CONTEXT_KEY, Context()).tenant or get_client_address(request.environ)
     return BodySource(request.environ["wsgi.input"], length, threads_of(request), sender)
 
 

@@ -13,6 +13,7 @@ from glance.core.networks import Networks
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+CLIENT_KEY = "glance.client_address"  # where glance/serve tells it; it reads X-Forwarded-For
 _ROOT_KEY = "glance.root"  # SCRIPT_NAME of the whole service, before the versions add theirs
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+;=:@-]|%[0-9A-Fa-f]{2})+)+")
@@ -46,6 +47,14 @@ class Endpoint:
             _apply_forwarded(environ)
         environ[_ROOT_KEY] = environ.get("SCRIPT_NAME", "")
         return self._app(environ, start_response)
+
+
+def get_client_address(environ: "WSGIEnvironment") -> str:
+    """Return the address that limits per client count for; behind trusted proxies it is not that of the connection.
+
+    Other WSGI servers have their own ways to put it into REMOTE_ADDR. It is empty if the server does not tell it."""
+    address: str = environ.get(CLIENT_KEY) or environ.get("REMOTE_ADDR") or ""
+    return address
 
 
 def get_base_url(request: Request) -> str:

@@ -376,7 +376,9 @@ def test_the_access_log_names_the_clients_of_a_trusted_proxy(start):
     with live.connect() as proxy:
         for forwarded_for in (b"198.51.100.7", b"203.0.113.9, 2001:db8::7, 10.1.2.3", b"unknown"):
             proxy.send(through_proxy(forwarded_for))
-            assert b'"REMOTE_ADDR": "127.0.0.1"' in proxy.answer().body  # filters judge the proxy by it
+            body = proxy.answer().body
+            assert b'"REMOTE_ADDR": "127.0.0.1"' in body  # filters judge the proxy by it
+            assert (b'"glance.client_address": "198.51.100.7"' in body) == (forwarded_for == b"198.51.100.7")
         proxy.send(request(b"X-Forwarded-For: 203.0.113.9", b"X-Forwarded-For: 198.51.100.8"))
         assert proxy.answer().status == 200
         proxy.send(b"garbage\r\n\r\n")

@@ -190,6 +190,21 @@ def test_failed_logins_are_limited_and_lock_nobody_else_out(installation: Instal
     assert "too many failed logins from 127.0.0.1" in installation.logs()
 
 
+def test_failed_logins_count_for_the_client_behind_a_trusted_proxy(installation: Installation, users: Path) -> None:
+    text = installation.config.read_text()
+    assert text.count("[DEFAULT]\n") == 1
+    installation.config.write_text(text.replace("[DEFAULT]\n", "[DEFAULT]\ntrusted_proxies = 127.0.0.1\n"))
+    installation.start()
+    port, attacker, user = installation.api_port, "198.51.100.7", "198.51.100.8"
+    for number in range(BURST):
+        client = f"203.0.113.{number}, {attacker}"
+        assert ask(port, Authorization=basic("dora", f"wrong {number}"), X_Forwarded_For=client)[0] == 401
+    right = basic("dora", "right password")
+    assert ask(port, Authorization=right, X_Forwarded_For=attacker)[0] == 429
+    assert ask(port, Authorization=right, X_Forwarded_For=user)[0] == 200
+    assert f"too many failed logins from {attacker}" in installation.logs()
+
+
 def test_a_file_that_cannot_be_read_shows_and_is_tried_again(installation: Installation, users: Path) -> None:
     installation.start()
     port, ready = installation.api_port, "/healthcheck/ready"

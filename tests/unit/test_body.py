@@ -14,6 +14,7 @@ from glance.core.errors import BrokenUpload, Invalid, TooLarge, UploadTimeout
 from glance.core.inline import INLINE, Inline
 from glance.wire import jsontext
 from glance.wsgi.body import has_body, json_of, source_of
+from glance.wsgi.endpoint import CLIENT_KEY
 from glance.wsgi.identify import CONTEXT_KEY
 from tests.fuzz.targets import decoded_json
 
@@ -111,6 +112,7 @@ def test_sender_is_the_tenant_or_else_the_address():
     assert source_of(request(**address)).sender == "192.0.2.7"
     assert source_of(request(**address, **{CONTEXT_KEY: Context(is_admin=True)})).sender == "192.0.2.7"
     assert source_of(request(**address, **{CONTEXT_KEY: Context(tenant="t1")})).sender == "t1"
+    assert source_of(request(**address, **{CLIENT_KEY: "198.51.100.7"})).sender == "198.51.100.7"
     assert source_of(request()).sender == ""
 
 
