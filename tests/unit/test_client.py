@@ -248,8 +248,8 @@ def test_a_page_of_another_server_is_no_image(server: Server, client: Client) ->
         ({"name": "gr\udcfc\udcdfe"}, r"name must be valid UTF-8, which 'gr\udcfc\udcdfe' is not"),
         ({"name": " x"}, "name must not begin or end with a space, as ' x' does: HTTP would drop it"),
         ({"properties": {"a": "b\tc"}}, "property a must not contain line ends or other control characters, as 'b\\tc' does"),
-        ({"properties": {"ä": "b"}}, "a property cannot be called 'ä': its name travels in a header's name"),
-        ({"properties": {"A-b": "1", "a_B": "2"}}, "the properties 'A-b' and 'a_B' are the same to the API: 'a_b'"),
+        ({"properties": {"ä": "b"}}, "a property cannot be called 'ä': its name is part of a header's name"),
+        ({"properties": {"A-b": "1", "a_B": "2"}}, "'A-b' and 'a_B' are the same property"),
     ],
 )  # fmt: skip
 def test_text_that_cannot_be_sent_unchanged_is_refused(fields: dict[str, object], text: str) -> None:
