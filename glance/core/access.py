@@ -68,4 +68,4 @@ def is_listed(ctx: Context, query: Query, image: Image, membership: Member | Non
         return True
     if image.visibility is Visibility.PRIVATE or membership is None:
         return False
-    return query.member_status in (None, membership.status)
+    return query.member_status is None or membership.status in query.member_status

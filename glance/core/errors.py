@@ -24,6 +24,12 @@ class Invalid(GlanceError):
     reason = "invalid"
 
 
+class UnknownField(Invalid):
+    """A request to the registry with a field, or a key of a query, that this version does not know."""
+
+    reason = "unknown-field"
+
+
 class UnknownStore(Invalid):
     """A store or a location scheme that this server is not configured for."""
 
@@ -144,7 +150,7 @@ class AnnouncedTooLarge(TooLarge):
 
 
 class TooMany(TooLarge):
-    """More properties, members or the like than one image may have."""
+    """More properties, members, tags or locations than one image may have."""
 
     reason = "too-many"
 

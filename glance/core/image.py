@@ -38,7 +38,8 @@ class Visibility(StrEnum):
 
 
 class MemberStatus(StrEnum):
-    """What a member said to an image that was shared with him; it stands in his lists once accepted."""
+    """A member's answer to an image that was shared with it. Which answers make lists show the image is a matter of
+    the query: v1 shows all but rejected ones."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"

@@ -15,6 +15,7 @@ from glance.core.image import Image, MemberStatus, Visibility
 
 MAX_PAGE: Final = 1000  # images
 MAX_VALUES: Final = 100  # that one filter may name
+MAX_CONDITIONS: Final = 128  # filters, properties and tags, of each, in one query
 
 Value = str | int | bool | datetime | None
 Position = tuple[Value, ...]  # an image's place in a list: its values of the keys that the list is sorted by
@@ -71,12 +72,14 @@ class Sort:
 class Query:
     """Which images to list. All conditions must hold; nobody gets to see by them what access.py does not let him.
 
-    By default: what is public, one's own, and what is shared with one and accepted.
+    By default: what is public, one's own, and what is shared with one and accepted. Defaults are part of the protocol
+    between the daemons (wire/records.py).
     """
 
     everyone: bool = False  # also what is private to others, or shared among them; has an effect for admins alone
     visibility: frozenset[Visibility] | None = None  # None: all, but of community images one's own alone
-    member_status: MemberStatus | None = MemberStatus.ACCEPTED  # of what is shared with one; None: any
+    # Memberships by which images that are shared with the caller are listed; None: any.
+    member_status: frozenset[MemberStatus] | None = frozenset({MemberStatus.ACCEPTED})
     deleted: bool = False  # deleted ones, too
     filters: tuple[Filter, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from glance.core.context import Context
-from glance.core.errors import GlanceError, Invalid, NotFound, RegistryDown, RegistryFull, RegistryReadOnly
+from glance.core.errors import (
+    GlanceError,
+    Invalid,
+    NotFound,
+    RegistryDown,
+    RegistryFull,
+    RegistryReadOnly,
+    UnknownField,
+)
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status
 from glance.core.ports import CLEANING
 from glance.core.query import Page, Query
@@ -20,6 +28,8 @@ from glance.wire.paths import build_path
 from glance.wire.status import REASON_HEADER, error_from
 
 T = TypeVar("T")
+
+_PROTOCOL = {records.PROTOCOL_HEADER: str(records.PROTOCOL)}
 
 LOG = logging.getLogger(__name__)
 
@@ -38,6 +48,7 @@ class HttpRegistry:
         host = ANY_ADDRESS.get(host, host)
         self._address = f"{host} port {port}"
         self._key = {KEY_HEADER: key} if key else {}
+        self._protocol: str | None = str(records.PROTOCOL)  # of the last answer; None: before there was a version
         self._link = Link(host, port, timeout=timeout, https=https)
 
     def close(self) -> None:
@@ -49,7 +60,7 @@ class HttpRegistry:
 
     def add(self, ctx: Context, image: Image, *, lease: int | None = None) -> Image:
         headers = {} if lease is None else {records.LEASE_HEADER: str(lease)}
-        return self._record(ctx, "POST", "/records", value=records.encode_image(image), headers=headers)
+        return self._record(ctx, "POST", "/records", value=records.encode_draft(image), headers=headers)
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         params = {records.DELETED: "true"} if deleted else None
@@ -86,7 +97,7 @@ class HttpRegistry:
         self, ctx: Context, holder: str, *, lease: int, limit: int, pending: bool = False
     ) -> tuple[Image, ...]:
         answer = self._ask(ctx, "POST", "/claims", value=records.encode_claim(holder, lease, limit, pending))
-        return _understood(lambda value: tuple(map(_kept, records.decode_images(value))), answer)
+        return _understood(lambda value: tuple(map(_kept, records.decode_claimed(value))), answer)
 
     def members(self, ctx: Context, image_id: str) -> tuple[Member, ...]:
         return _understood(records.decode_members, self._ask(ctx, "GET", f"{_path(image_id)}/members"))
@@ -125,7 +136,7 @@ class HttpRegistry:
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """The body of a good answer."""
-        sent = {**headers_for(ctx), **self._key, **(headers or {})}
+        sent = {**headers_for(ctx), **_PROTOCOL, **self._key, **(headers or {})}
         body = None
         if value is not None:
             sent["Content-Type"] = "application/json"
@@ -137,6 +148,9 @@ class HttpRegistry:
         except (OSError, HTTPException) as error:
             LOG.error("%s: registry at %s: %s", ctx.request_id, self._address, error)
             raise RegistryDown("the registry does not answer") from error
+        if (protocol := answer.headers.get(records.PROTOCOL_HEADER)) != self._protocol:
+            self._protocol = protocol
+            LOG.info("the registry speaks version %s of the protocol, this server %s", protocol, records.PROTOCOL)
         if answer.status == 200:
             return answer.body
         raise _error(answer)
@@ -162,6 +176,9 @@ def _error(answer: Answer) -> GlanceError:
         return RegistryDown("the registry refuses this server, whose log says why")
     if answer.status == 414:
         return Invalid("these are more, or longer, conditions than a list takes")
+    if reason == UnknownField.reason:
+        LOG.error("the registry is of an older version, which is to be upgraded before glance-api: %s", shown(text))
+        return RegistryDown("the registry is of an older version than this server, and does not know this yet")
     if reason is None or answer.status >= 500:
         LOG.error("the registry answered %s: %s", answer.status, shown(text))
         for kind in (RegistryFull, RegistryReadOnly):

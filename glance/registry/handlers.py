@@ -44,7 +44,7 @@ class Records:
         return json_answer(queries.encode_page(page))
 
     def add(self, request: Request) -> Response:
-        image = records.decode_image(json_of(request))
+        image = records.decode_draft(json_of(request))
         return _record(self._registry.add(context_of(request), image, lease=_lease(request)))
 
     def get(self, request: Request, image_id: str) -> Response:

@@ -38,8 +38,8 @@ def is_number(text: str) -> bool:
 
 
 def type_of(image: Image) -> str | None:
-    """The 2011 type of an image; None while it has no disk format."""
-    return _TYPES[image.disk_format] if image.disk_format is not None else None
+    """The 2011 type of an image; None while it has no disk format, or has one that only a newer registry knows."""
+    return _TYPES.get(image.disk_format or "")
 
 
 def brief_of(image: Image) -> dict[str, object]:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON value → value of the domain, one field at a time, for what the two daemons speak with each other.
 
-A Decoder takes the field's name and what stands there, and raises Invalid with a text that says what may."""
+A Decoder takes the field's name and what stands there, and raises Invalid with a text that says what may.
+"""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from glance.core import values
@@ -13,6 +16,8 @@ from glance.core.errors import Invalid
 
 E = TypeVar("E", bound=StrEnum)
 Decoder = Callable[[str, Any], Any]
+
+LOG = logging.getLogger(__name__)
 
 
 def object_of(what: str, value: object) -> dict[str, Any]:
@@ -34,14 +39,25 @@ def number(most: int = values.MAX_SIZE, least: int = 0) -> Decoder:
     return decode
 
 
-def one_of(kind: type[E]) -> Callable[[str, object], E]:
+def one_of(kind: type[E], *, unknown: E | None = None) -> Callable[[str, object], E]:
+    """Decode members of an enumeration. In answers, `unknown` stands for values that only a newer registry knows."""
+    members = {str(member): member for member in kind}
+
     def decode(name: str, value: object) -> E:
-        for member in kind:
-            if value == str(member):
-                return member
+        member = members.get(value) if isinstance(value, str) else None
+        if member is not None:
+            return member
+        if unknown is not None and isinstance(value, str):
+            _log_unknown(name, values.shown(value), str(unknown))
+            return unknown
         raise Invalid(f"{name} must be one of {', '.join(kind)}, not {values.shown(value)}")
 
     return decode
+
+
+@lru_cache  # once
+def _log_unknown(name: str, shown: str, read_as: str) -> None:
+    LOG.warning("the registry answers with the %s %s, which is unknown here and read as %s", name, shown, read_as)
 
 
 def choice(choices: Sequence[str]) -> Decoder:

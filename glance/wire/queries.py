@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any, cast
 
 from glance.core import values
-from glance.core.errors import Invalid
+from glance.core.errors import Invalid, UnknownField
 from glance.core.image import MemberStatus, Visibility
 from glance.core.query import (
     FILTER_FIELDS,
+    MAX_CONDITIONS,
     MAX_PAGE,
     MAX_VALUES,
     SORT_KEYS,
@@ -24,30 +25,30 @@ from glance.core.query import (
 )
 from glance.wire import jsontext, records
 from glance.wire.decode import Decoder, list_of, number, object_of, one_of, or_none, time
+from glance.wire.encode import encode_time, object_encoder
 
 PARAMETER = "query"
+
+_encode_fields = object_encoder(Query)
 _TYPES = {**FILTER_FIELDS, "number": int}  # of every key that a list can be sorted by
 
 
 def encode_query(query: Query) -> str:
+    """Encode a query without what has its default: an older registry may not know the key."""
     return json.dumps(
-        {
-            "everyone": query.everyone,
-            "visibility": None if query.visibility is None else sorted(query.visibility),
-            "member_status": query.member_status,
-            "deleted": query.deleted,
-            "filters": [
-                [item.field, item.comparison, [_plain(value) for value in item.values]] for item in query.filters
-            ],
-            "properties": dict(query.properties),
-            "tags": sorted(query.tags),
-            "sort": [[item.key, item.descending] for item in query.sort],
-            "after": _encode_position(query.after),
-            "limit": query.limit,
-        },
+        {name: value for name, value in _encode(query).items() if value != _DEFAULTS[name]},
         separators=(",", ":"),
         ensure_ascii=False,  # in a URL, escapes would take a third more room than UTF-8 does
     )
+
+
+def _encode(query: Query) -> dict[str, object]:
+    return {
+        **_encode_fields(query),
+        "filters": [[item.field, item.comparison, list(map(_encode_value, item.values))] for item in query.filters],
+        "sort": [[item.key, item.descending] for item in query.sort],
+        "after": _encode_position(query.after),
+    }
 
 
 def decode_query(text: str) -> Query:
@@ -58,7 +59,7 @@ def decode_query(text: str) -> Query:
     decoded: dict[str, Any] = {}
     for name, value in given.items():
         if name not in _QUERY:
-            raise Invalid(f"a query has no {values.shown(name)}: it may have {', '.join(_QUERY)}, and after")
+            raise UnknownField(f"a query has no {values.shown(name)}: it may have {', '.join(_QUERY)}, and after")
         decoded[name] = _QUERY[name](name, value)
     after = decoded.pop("after", None)
     query = Query(**decoded)
@@ -68,17 +69,14 @@ def decode_query(text: str) -> Query:
 
 
 def encode_page(page: Page) -> dict[str, object]:
-    return {
-        "records": [records.encode_image(image) for image in page.images],
-        "after": _encode_position(page.after),
-    }
+    return {**records.encode_images(page.images), "after": _encode_position(page.after)}
 
 
 def decode_page(value: object, order: tuple[Sort, ...]) -> Page:
     """The answer to a query of this order. Raises Invalid."""
     page = object_of("a page", value)
-    if page.keys() != {"records", "after"}:  # without its `after`, a list would end early and nobody would know
-        raise Invalid("a page must have records and after, and nothing else")
+    if not page.keys() >= {"records", "after"}:  # without its `after`, a list would end early and nobody would know
+        raise Invalid("a page must have records and after")
     found = list_of(lambda _, record: records.decode_image(record))("records", page["records"])
     return Page(
         images=tuple(found),
@@ -87,11 +85,11 @@ def decode_page(value: object, order: tuple[Sort, ...]) -> Page:
 
 
 def _encode_position(position: Position | None) -> list[object] | None:
-    return None if position is None else [_plain(value) for value in position]
+    return None if position is None else list(map(_encode_value, position))
 
 
-def _plain(value: Value) -> object:
-    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+def _encode_value(value: Value) -> object:
+    return encode_time(value) if isinstance(value, datetime) else value
 
 
 def _position(value: object, order: tuple[Sort, ...]) -> Position:
@@ -127,6 +125,13 @@ def _filter(_: str, value: object) -> Filter:
     raise Invalid(f"a filter must be [field, comparison, [values]] of {', '.join(FILTER_FIELDS)}")
 
 
+def _properties(_: str, value: object) -> dict[str, str]:
+    properties = values.properties(value)
+    if len(properties) > MAX_CONDITIONS:
+        raise Invalid(f"a query may name at most {MAX_CONDITIONS} properties, not {len(properties)}")
+    return properties
+
+
 def _sort(_: str, value: object) -> Sort:
     match value:
         case [str(key), bool(descending)] if key in SORT_KEYS:
@@ -134,20 +139,27 @@ def _sort(_: str, value: object) -> Sort:
     raise Invalid(f"a sort must be [key, whether descending] of {', '.join(SORT_KEYS)}")
 
 
+def _member_status(name: str, value: object) -> frozenset[MemberStatus]:
+    """A list of statuses, or a single one, which is what older glance-apis send."""
+    return frozenset(_member_statuses(name, [value] if isinstance(value, str) else value))
+
+
 _visibilities = list_of(one_of(Visibility))
-_filters = list_of(_filter)
-_tags = list_of(lambda _, value: values.line("a tag", value))
+_member_statuses = list_of(one_of(MemberStatus))
+_filters = list_of(_filter, MAX_CONDITIONS)
+_tags = list_of(lambda _, value: values.line("a tag", value), MAX_CONDITIONS)
 _sorts = list_of(_sort)
 
 _QUERY: dict[str, Decoder] = {
     "everyone": values.truth,
     "visibility": or_none(lambda name, value: frozenset(_visibilities(name, value))),
-    "member_status": or_none(one_of(MemberStatus)),
+    "member_status": or_none(_member_status),
     "deleted": values.truth,
     "filters": lambda name, value: tuple(_filters(name, value)),
-    "properties": lambda _, value: values.properties(value),
+    "properties": _properties,
     "tags": lambda name, value: frozenset(_tags(name, value)),
     "sort": lambda name, value: tuple(_sorts(name, value)),
     "after": lambda _, value: value,  # understood by the sort
     "limit": lambda name, value: min(values.whole_number(name, value, least=1), MAX_PAGE),
 }
+_DEFAULTS = _encode(Query())

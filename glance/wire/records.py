@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image, ImageChange and Member ↔ the JSON that the two daemons speak with each other.
+"""Image, ImageChange and Member ↔ the JSON that the two daemons speak with each other. Lists are in queries.py.
 
-A record is an object with a key per field of Image; a change one with the fields that it sets. Decoding is an
-entrance like any other: every value is checked, and a key that is no field is Invalid. Lists are in queries.py.
+A record is an object with a key per field of Image; a change one with the fields that it sets. Values are checked.
+The two daemons may be of different versions, since they cannot be upgraded at the same moment:
+
+- Requests are read strictly. An unknown key is UnknownField: ignoring it would lose what the caller wants.
+- Answers are read tolerantly. Unknown keys are ignored, absent ones have the defaults of Image, except for REQUIRED.
+  An unknown value of an enumeration is read as the one with which glance-api does least.
+
+So a new field needs a default that means what it meant before there was the field. PROTOCOL counts such additions.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from glance.core import values
-from glance.core.errors import Invalid
+from glance.core.errors import Invalid, UnknownField
 from glance.core.image import (
     CONTAINER_FORMATS,
     DISK_FORMATS,
@@ -25,6 +29,13 @@ from glance.core.image import (
     Visibility,
 )
 from glance.wire.decode import Decoder, choice, line, list_of, number, object_of, one_of, or_none, time
+from glance.wire.encode import encoders_for, object_encoder
+
+PROTOCOL = 1
+PROTOCOL_HEADER = "X-Glance-Registry-Protocol"  # its sender's PROTOCOL, in requests and in answers
+REQUIRED = frozenset(
+    {"id", "number", "status", "visibility", "locations"}
+)  # keys that an image in an answer must have
 
 EXPECT_HEADER = "X-Glance-Expect"  # the status that an update starts from
 HOLDER_HEADER = "X-Glance-Holder"  # who holds the image, when an update is his alone
@@ -32,26 +43,36 @@ LEASE_HEADER = "X-Glance-Lease"  # seconds until an image that is added or delet
 TENANT = "tenant"  # the parameter of a URL that names a member
 DELETED = "deleted"  # the parameter of a URL by which an admin gets a deleted image, too
 DELAY = "delay"  # the parameter of a URL by which bytes of a deleted image are kept, in seconds
-MAX_LOCATIONS = 128  # per image
-MAX_TAGS = 128  # per image
 
-
-def encode_image(image: Image) -> dict[str, object]:
-    return {item.name: _plain(getattr(image, item.name)) for item in fields(Image)}
+encode_image = object_encoder(Image)
 
 
 def decode_image(value: object) -> Image:
-    """Raises Invalid."""
-    return Image(**_decoded(value, _IMAGE))
+    """Decode the record of an answer. Raises Invalid."""
+    return Image(**_decode_answer(value, _IMAGE_OF_ANSWER, REQUIRED))
+
+
+def encode_draft(image: Image) -> dict[str, object]:
+    """Encode an image that is to be added, without what has its default: an older registry may not know the field."""
+    return {name: value for name, value in encode_image(image).items() if value != _DEFAULTS[name]}
+
+
+def decode_draft(value: object) -> Image:
+    """Decode the record of a request. Raises Invalid."""
+    return Image(**_decode_request(value, _IMAGE))
 
 
 def encode_change(change: ImageChange) -> dict[str, object]:
-    return {name: _plain(given) for name, given in change.given().items()}
+    encoded = change.given()
+    for name in encoded.keys() & _CHANGE_ENCODERS.keys():
+        if (value := encoded[name]) is not None:
+            encoded[name] = _CHANGE_ENCODERS[name](value)
+    return encoded
 
 
 def decode_change(value: object) -> ImageChange:
     """Raises Invalid."""
-    return ImageChange(**_decoded(value, _CHANGE))
+    return ImageChange(**_decode_request(value, _CHANGE))
 
 
 def encode_members(members: Iterable[Member]) -> dict[str, object]:
@@ -64,16 +85,12 @@ def decode_members(value: object) -> tuple[Member, ...]:
     return tuple(list_of(lambda _, member: decode_member(member))("members", found))
 
 
-def encode_member(member: Member) -> dict[str, object]:
-    return {item.name: _plain(getattr(member, item.name)) for item in fields(Member)}
+encode_member = object_encoder(Member)
 
 
 def decode_member(value: object) -> Member:
-    """Raises Invalid."""
-    decoded = _decoded(value, _MEMBER)
-    if not decoded.keys() >= {"image_id", "member"}:
-        raise Invalid("a member must have an image_id and a member")
-    return Member(**decoded)
+    """Decode a member of an answer. Raises Invalid."""
+    return Member(**_decode_answer(value, _MEMBER, frozenset({"image_id", "member"})))
 
 
 def decode_wanted(value: object) -> dict[str, bool | None]:
@@ -91,7 +108,7 @@ def encode_claim(holder: str, lease: int, limit: int, pending: bool) -> dict[str
 def decode_claim(value: object) -> tuple[str, int, int, bool]:
     """Holder, lease in seconds, number of images at most, and whether of those whose deletion is pending: no, if it
     does not tell. Raises Invalid."""
-    claim = {"pending": False, **_decoded(value, _CLAIM)}
+    claim = {"pending": False, **_decode_request(value, _CLAIM)}
     if claim.keys() != _CLAIM.keys():
         raise Invalid("a claim must have holder, lease, limit")
     return claim["holder"], claim["lease"], claim["limit"], claim["pending"]
@@ -109,38 +126,34 @@ def encode_images(images: Iterable[Image]) -> dict[str, object]:
     return {"records": [encode_image(image) for image in images]}
 
 
-def decode_images(value: object) -> tuple[Image, ...]:
-    """Raises Invalid."""
+def decode_claimed(value: object) -> tuple[Image, ...]:
+    """Decode the answer to a claim, without images of a status that only a newer registry knows: what has to be done
+    for them is known to newer versions alone, and one of those claims them when the lease is over. Raises Invalid."""
     found = object_of("a list of records", value).get("records")
-    return tuple(list_of(lambda _, image: decode_image(image))("records", found))
+    records = list_of(lambda _, record: object_of("a record", record))("records", found)
+    return tuple(decode_image(record) for record in records if record.get("status") in _STATUSES)
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, StrEnum):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="microseconds")
-    if isinstance(value, frozenset):
-        return sorted(value)
-    if isinstance(value, tuple):
-        return list(value)
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def _decoded(value: object, decoders: Mapping[str, Decoder]) -> dict[str, Any]:
-    record = object_of("a record", value)
+def _decode_request(value: object, decoders: Mapping[str, Decoder]) -> dict[str, Any]:
     decoded = {}
-    for name, field in record.items():
+    for name, field in object_of("a record", value).items():
         if name not in decoders:
-            raise Invalid(f"a record has no field {values.shown(name)} that could be given here")
+            raise UnknownField(f"a record has no field {values.shown(name)} that could be given here")
         decoded[name] = decoders[name](name, field)
     return decoded
 
 
+def _decode_answer(value: object, decoders: Mapping[str, Decoder], required: frozenset[str]) -> dict[str, Any]:
+    record = object_of("a record", value)
+    if not record.keys() >= required:
+        raise Invalid(f"a record must have {', '.join(sorted(required - record.keys()))}")
+    return {name: decode(name, record[name]) for name, decode in decoders.items() if name in record}
+
+
 _DIGITS = re.compile(r"[0-9]{1,10}", re.ASCII)
-_locations = list_of(line(values.MAX_LOCATION), MAX_LOCATIONS)
-_tags = list_of(line(values.MAX_TEXT), MAX_TAGS)
-_names = list_of(line(values.MAX_TEXT), values.MAX_PROPERTIES)
+_STATUSES = frozenset(map(str, Status))
+_locations = list_of(line(values.MAX_LOCATION))
+_texts = list_of(line(values.MAX_TEXT))
 
 _IMAGE: dict[str, Decoder] = {
     "id": lambda name, value: "" if value == "" else values.image_uuid(name, value),
@@ -164,14 +177,24 @@ _IMAGE: dict[str, Decoder] = {
     "updated_at": or_none(time),
     "deleted_at": or_none(time),
     "locations": lambda name, value: tuple(_locations(name, value)),
-    "tags": lambda name, value: frozenset(_tags(name, value)),
+    "tags": lambda name, value: frozenset(_texts(name, value)),
     "properties": lambda _, value: values.properties(value),
     "copy_from": or_none(line(values.MAX_LOCATION)),
     "failure": or_none(line(values.MAX_TEXT)),
     "charged": or_none(number(values.MAX_SIZE)),
 }
+# What glance-api makes of values that only a newer registry knows: it neither reads, writes nor cleans up an image
+# that is `saving`; it shows a `private` one to nobody else; it prints formats as they are.
+_IMAGE_OF_ANSWER: dict[str, Decoder] = {
+    **_IMAGE,
+    "status": one_of(Status, unknown=Status.SAVING),
+    "visibility": one_of(Visibility, unknown=Visibility.PRIVATE),
+    "disk_format": or_none(line(values.MAX_TEXT)),
+    "container_format": or_none(line(values.MAX_TEXT)),
+}
+_DEFAULTS = encode_image(Image())
 _CHANGE: dict[str, Decoder] = {
-    "dropped": lambda name, value: frozenset(_names(name, value)),
+    "dropped": lambda name, value: frozenset(_texts(name, value)),
     "holder": or_none(line(64)),
     "lease": or_none(number(values.MAX_INT)),
     **{name: decode for name, decode in _IMAGE.items() if name in {item.name for item in fields(ImageChange)}},
@@ -180,10 +203,11 @@ _MEMBER: dict[str, Decoder] = {
     "image_id": values.image_uuid,
     "member": line(values.MAX_TEXT),
     "can_share": values.truth,
-    "status": one_of(MemberStatus),
+    "status": one_of(MemberStatus, unknown=MemberStatus.PENDING),
     "created_at": or_none(time),
     "updated_at": or_none(time),
 }
+_CHANGE_ENCODERS = encoders_for(ImageChange)
 _CLAIM: dict[str, Decoder] = {
     "holder": line(64),
     "lease": number(values.MAX_INT),

@@ -12,6 +12,7 @@ REASON_HEADER = "X-Glance-Reason"
 
 _STATUS: dict[type[GlanceError], int] = {
     errors.Invalid: 400,
+    errors.UnknownField: 400,
     errors.UnknownStore: 400,
     errors.StoreReadOnly: 400,
     errors.BrokenUpload: 400,

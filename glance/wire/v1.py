@@ -134,7 +134,7 @@ def is_spellable(key: str) -> bool:
 
 
 def draft_from(fields: Texts, properties: Texts, *, owner: str | None) -> Image:
-    """The image that a creation asks for; `owner` is whose it is if it does not say. Raises Invalid, TooMany."""
+    """The image that a creation asks for; `owner` is whose it is if it does not say. Raises Invalid."""
     image_id = fields.get("id")
     draft = Image(
         id="" if image_id is None else values.image_uuid("id", image_id),
@@ -145,7 +145,7 @@ def draft_from(fields: Texts, properties: Texts, *, owner: str | None) -> Image:
 
 
 def change_from(fields: Texts, properties: Texts, image: Image) -> ImageChange:
-    """What headers set of an image; absent ones stay. Raises Invalid, TooMany."""
+    """What headers set of an image; absent ones stay. Raises Invalid."""
     visibility: Visibility | Unset = UNSET
     if "is_public" in fields and is_true(fields["is_public"]) is not image.is_public:
         visibility = Visibility.SHARED if image.is_public else Visibility.PUBLIC

@@ -23,6 +23,7 @@ from tests.fakes.registry import MemoryRegistry
 
 ADMIN = Context(is_admin=True)
 MADE = datetime(2011, 3, 4)
+NOT_REJECTED = frozenset({MemberStatus.PENDING, MemberStatus.ACCEPTED})
 
 # Who asks. It is another tenant when one character differs, be it in case, an accent or a space at the end.
 CALLERS: Mapping[str, Context] = {
@@ -182,7 +183,8 @@ def all_lists() -> Iterator[Query]:
         set(),
         set(Visibility),
     ]
-    for visibility, member_status, everyone in product(visibilities, (None, *MemberStatus), (False, True)):
+    statuses = [None, *(frozenset({one}) for one in MemberStatus), NOT_REJECTED, frozenset()]
+    for visibility, member_status, everyone in product(visibilities, statuses, (False, True)):
         yield Query(
             visibility=None if visibility is None else frozenset(visibility),
             member_status=member_status,
@@ -249,7 +251,9 @@ def test_who_sees_and_changes_an_image(keys, visibility, membership, caller, see
 
 @pytest.mark.parametrize(("caller", "query", "expected"), [
     ("me", Query(), {("public", "*", "*"), ("*", "me", "*"), ("shared", "*", "accepted")}),
-    ("me", Query(member_status=MemberStatus.PENDING), {("public", "*", "*"), ("*", "me", "*"), ("shared", "*", "pending")}),
+    ("me", Query(member_status=frozenset({MemberStatus.PENDING})), {("public", "*", "*"), ("*", "me", "*"), ("shared", "*", "pending")}),
+    ("me", Query(member_status=NOT_REJECTED), {("public", "*", "*"), ("*", "me", "*"), ("shared", "*", "pending"), ("shared", "*", "accepted")}),
+    ("me", Query(member_status=frozenset()), {("public", "*", "*"), ("*", "me", "*")}),
     ("me", Query(member_status=None), {("public", "*", "*"), ("*", "me", "*"), ("shared", "*", "pending"), ("shared", "*", "accepted"), ("shared", "*", "rejected")}),
     ("me", Query(visibility=frozenset({Visibility.COMMUNITY})), {("community", "*", "*")}),
     ("me", Query(visibility=frozenset({Visibility.SHARED})), {("shared", "me", "*"), ("shared", "*", "accepted")}),
@@ -258,6 +262,8 @@ def test_who_sees_and_changes_an_image(keys, visibility, membership, caller, see
     ("me", Query(everyone=True), {("public", "*", "*"), ("*", "me", "*"), ("shared", "*", "accepted")}),
     ("stranger", Query(), {("public", "*", "*")}),
     ("nobody", Query(member_status=None), {("public", "*", "*")}),
+    ("stranger", Query(member_status=NOT_REJECTED), {("public", "*", "*")}),
+    ("admin of my tenant", Query(member_status=NOT_REJECTED), {("public", "*", "*"), ("*", "me", "*"), ("shared", "*", "pending"), ("shared", "*", "accepted")}),
     ("nobody", Query(visibility=frozenset(Visibility)), {("public", "*", "*"), ("community", "*", "*")}),
     ("operator", Query(), {("public", "*", "*")}),
     ("operator", Query(everyone=True), {("public", "*", "*"), ("private", "*", "*"), ("shared", "*", "*")}),

@@ -120,7 +120,7 @@ queries = st.builds(
     Query,
     everyone=st.booleans(),
     visibility=st.none() | st.frozensets(st.sampled_from(Visibility)),
-    member_status=st.none() | st.sampled_from(MemberStatus),
+    member_status=st.none() | st.frozensets(st.sampled_from(MemberStatus)),
     deleted=st.booleans(),
     filters=st.lists(filters(), max_size=2).map(tuple) | st.just(()),
     properties=st.just({}) | st.fixed_dictionaries({}, optional={n: st.sampled_from(v) for n, v in OWN.items()}),

@@ -35,8 +35,9 @@ ROOMS = {
     "glance.registry.link": ("", ""),
     "glance.registry.classic": ("core wire wsgi", "webob"),
     "glance.registry.handlers": ("core wire wsgi", "webob"),
+    "glance.registry.protocol": ("wire", ""),
     "glance.registry.server": (
-        "config core wsgi registry.db registry.classic registry.handlers",
+        "config core wsgi registry.db registry.classic registry.handlers registry.protocol",
         "",
     ),
     "glance.serve": ("core.disk core.networks core.pace", "eventlet greenlet"),

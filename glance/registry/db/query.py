@@ -68,9 +68,11 @@ def page_of_few(shape: Shape, few: Select[Any]) -> Select[Any]:
 
 
 def shared_with_me(shape: Shape) -> Select[Any]:
-    """The numbers of images whose member the caller is."""
+    """Select the numbers of images whose member the caller is."""
     mine = select(MEMBERS.c.image).where(MEMBERS.c.member == bindparam(TENANT))
-    return mine if shape.member_status is None else mine.where(MEMBERS.c.status == str(shape.member_status))
+    if shape.member_status is None:
+        return mine
+    return mine.where(MEMBERS.c.status.in_(sorted(map(str, shape.member_status))))
 
 
 def condition_of(item: Criterion, position: int) -> Condition:

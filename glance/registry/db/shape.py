@@ -41,7 +41,7 @@ class Shape:
     tenant: bool  # whether the caller has one
     visibility: frozenset[Visibility]
     named: bool  # whether the query names them
-    member_status: MemberStatus | None
+    member_status: frozenset[MemberStatus] | None
     deleted: bool
     criteria: tuple[Criterion, ...]
     properties: int
