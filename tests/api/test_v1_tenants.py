@@ -2,6 +2,7 @@
 """The Images API v1 with identified callers: what is whose, who sees what, sharing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -197,14 +198,24 @@ def test_an_image_is_shared_seen_and_unshared(api):
     assert api("DELETE", f"/v1/images/{image_id}/members/b", ctx=A).status_int == 404
 
 
-def test_what_is_shared_is_in_no_list_until_it_is_accepted(api):
+def test_lists_show_a_shared_image_unless_its_member_rejected_it(api):
+    """This API has no way to accept an image, so a pending membership counts."""
     image_id = make(api, A)
     share(api, image_id, "b")
-    assert names(api, ctx=B) == []
-    api.registry.set_member_status(B, image_id, "b", MemberStatus.ACCEPTED)
-    assert names(api, ctx=B) == ["of a"]
-    api.registry.set_member_status(B, image_id, "b", MemberStatus.REJECTED)
-    assert names(api, ctx=B) == []
+    admin_of_b = replace(B, is_admin=True)
+    for status, listed in (
+        (MemberStatus.PENDING, ["of a"]),
+        (MemberStatus.ACCEPTED, ["of a"]),
+        (MemberStatus.REJECTED, []),
+    ):
+        api.registry.set_member_status(B, image_id, "b", status)
+        for path in ("/v1/images", "/v1/images/detail", "/v1/images?is_public=none", "/v1/images?name=of a"):
+            assert [image["name"] for image in api("GET", path, ctx=B).json["images"]] == listed, (status, path)
+        assert names(api, ctx=admin_of_b) == listed
+        assert names(api, ctx=C) == []
+        assert api("GET", f"/v1/images/{image_id}", ctx=B).body == BYTES  # by its id it is seen by every member
+        assert api("HEAD", f"/v1/images/{image_id}", ctx=C).status_int == 404
+        assert api("GET", "/images", ctx=B).json["images"] == []  # the classic API lists public images alone
 
 
 def test_a_member_reads_and_does_not_write(api):

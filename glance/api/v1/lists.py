@@ -9,7 +9,7 @@ from typing import TypeVar
 from glance.core import values
 from glance.core.context import Context
 from glance.core.errors import Invalid
-from glance.core.image import Status, Visibility
+from glance.core.image import MemberStatus, Status, Visibility
 from glance.core.query import Comparison, Filter, Query, Sort, Value
 
 T = TypeVar("T")
@@ -21,6 +21,7 @@ REQUIREMENTS = ("min_ram", "min_disk")
 PROPERTY = "property-"
 ALL = frozenset(Visibility)
 NOT_PUBLIC = ALL - {Visibility.PUBLIC}
+NOT_REJECTED = frozenset(MemberStatus) - {MemberStatus.REJECTED}  # this API has no way to accept an image
 DEFAULT_SORT = "created_at"
 
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -57,8 +58,8 @@ def _scope(parameters: Mapping[str, str], ctx: Context) -> Query:
     else:
         raise _bad("is_public", text, "true, false or none")
     if not ctx.is_admin or public:
-        return Query()
-    return Query(everyone=True, visibility=NOT_PUBLIC if public is False else ALL)
+        return Query(member_status=NOT_REJECTED)
+    return Query(everyone=True, member_status=NOT_REJECTED, visibility=NOT_PUBLIC if public is False else ALL)
 
 
 def _filters(parameters: Mapping[str, str]) -> list[Filter]:
