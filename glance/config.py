@@ -23,6 +23,7 @@ from paste.deploy import loadwsgi
 from glance.core.networks import Networks
 from glance.core.paths import escape_path, expand_path, make_absolute
 from glance.core.policy import Action, Policy
+from glance.core.values import MAX_INT
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -53,11 +54,13 @@ def _option(
     most: int | None = None,
     choices: tuple[str, ...] = (),
     units: Mapping[str, int] = MappingProxyType({}),
+    unlimited: bool = False,
     host: bool = False,
     path: bool = False,
 ) -> Any:
-    limits = {"least": least, "most": most, "choices": choices, "units": units, "host": host, "path": path}
-    return field(default=default, metadata={"help": text, **limits})
+    """`unlimited`: the number may also be -1."""
+    limits = {"least": least, "most": most, "choices": choices, "units": units, "unlimited": unlimited}
+    return field(default=default, metadata={"help": text, "host": host, "path": path, **limits})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,7 +325,8 @@ class RegistryConfig(DaemonConfig):
     )
     accept_members: bool = _option(
         False,
-        "Take an image that is shared with a tenant for accepted: it stands in his lists unasked, as before 2013.",
+        "Let an image that is shared with a tenant count as accepted by it at once, not as pending. Lists of v1 show "
+        "both.",
     )
     sql_idle_timeout: int = _option(3600, "Seconds after which an idle database connection is renewed.", least=1)
     user_storage_quota: int = _option(
@@ -334,6 +338,18 @@ class RegistryConfig(DaemonConfig):
     )
     image_count_quota: int = _option(
         0, "Most images of one tenant that are not deleted; 0: any number.", most=2**31 - 1
+    )
+    image_property_quota: int = _option(
+        128, "Maximum number of properties of one image; -1: any number.", most=MAX_INT, unlimited=True
+    )
+    image_member_quota: int = _option(
+        128, "Maximum number of members of one image; -1: any number.", most=MAX_INT, unlimited=True
+    )
+    image_tag_quota: int = _option(
+        128, "Maximum number of tags of one image; -1: any number.", most=MAX_INT, unlimited=True
+    )
+    image_location_quota: int = _option(
+        10, "Maximum number of locations of one image; -1: any number.", least=1, most=MAX_INT, unlimited=True
     )
 
 
@@ -533,6 +549,8 @@ def _typed(item: Any, text: str) -> Any:
         raise ConfigError(f"{item.name} must be True or False, not {text!r}")
     if item.type is int:
         least, most, units = (item.metadata[key] for key in ("least", "most", "units"))
+        if item.metadata["unlimited"] and text == "-1":
+            return -1
         found = _NUMBER.fullmatch(text)
         if found and (unit := {"": 1, **units}.get(found[2])):
             number = int(found[1]) * unit
@@ -540,6 +558,7 @@ def _typed(item: Any, text: str) -> Any:
                 return number
         limits = f"from {least} to {most}" if most is not None else f"of {least} or more"
         limits += f", with one of the units {', '.join(units)}, or none" if units else ""
+        limits += ", or -1 for any number" if item.metadata["unlimited"] else ""
         raise ConfigError(f"{item.name} must be a whole number {limits}, not {text!r}")
     if item.metadata["path"]:
         return _expand(item.name, text)

@@ -193,7 +193,8 @@ class Registry(Protocol):
         nobody works on its bytes within so many seconds. Who is no admin owns it. It is given what it lacks of id,
         number and created_at.
 
-        Raises Duplicate when the id or number is taken, also by a deleted image; NotAllowed, Invalid, OverQuota."""
+        Raises Duplicate when the id or number is taken, also by a deleted image; NotAllowed, Invalid, OverQuota,
+        TooMany."""
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
         """With `deleted`, an image is found that is deleted, too. Raises NotFound."""
@@ -214,8 +215,8 @@ class Registry(Protocol):
         bytes than before is possible within the quota of the image's owner only; when there is none, an image is
         charged for once it is active.
 
-        Raises NotFound, NotAllowed, WrongState; OverQuota; TooMany, Invalid for properties that are too many or too
-        long."""
+        Raises NotFound, NotAllowed, WrongState; OverQuota; TooMany for more properties, tags or locations than
+        ImageQuota allows and the image has; Invalid for properties that are too long."""
 
     def remove(self, ctx: Context, image_id: str, *, lease: int = CLEANING, delay: int | None = None) -> Image:
         """Delete the image and return it, so that the bytes at its locations can be removed: it has none when

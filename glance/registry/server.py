@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 from glance.config import RegistryConfig, policy_of
 from glance.core.ports import Registry
+from glance.core.quota import OPTIONS, ImageQuota
 from glance.registry.classic import Images
 from glance.registry.db.engine import connect
 from glance.registry.db.migrate import prepare
 from glance.registry.db.quota import Quota
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.handlers import Records
+from glance.registry.protocol import Protocol
 from glance.wsgi.faults import Faults
 from glance.wsgi.health import Health
 from glance.wsgi.identify import Identify, KeyHolders, RequestId
@@ -33,11 +35,18 @@ def build(config: RegistryConfig, *, registry: Registry | None = None) -> "WSGIA
     registry = registry if registry is not None else _sql_registry(config)
     router = Router([*Images(registry).routes(), *Records(registry).routes()])
     app = Faults(Identify(router, KeyHolders(config.registry_key)))
-    return RequestId(Health(app, {"database": lambda threads: registry.check()}))
+    return RequestId(Protocol(Health(app, {"database": lambda threads: registry.check()})))
 
 
 def _sql_registry(config: RegistryConfig) -> SqlRegistry:
     engine = connect(config.sql_connection, config.sql_idle_timeout)
     prepare(engine)
     quota = Quota(bytes=config.user_storage_quota, images=config.image_count_quota)
-    return SqlRegistry(engine, policy=policy_of(config), accept_members=config.accept_members, quota=quota)
+    image_quota = ImageQuota(**{what: getattr(config, option) for what, option in OPTIONS.items()})
+    return SqlRegistry(
+        engine,
+        policy=policy_of(config),
+        accept_members=config.accept_members,
+        quota=quota,
+        image_quota=image_quota,
+    )

@@ -12,15 +12,17 @@ from datetime import UTC, datetime, timedelta
 
 from glance.core.access import can_change, can_see, can_share, check_members_change, is_listed, speaks_for
 from glance.core.context import Context
-from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, OverQuota, Protected, TooMany, WrongState
+from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, OverQuota, Protected, WrongState
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
 from glance.core.policy import Action, Policy
 from glance.core.ports import CLEANING
 from glance.core.query import MAX_PAGE, Comparison, Filter, Page, Query, position_of
-from glance.core.values import MAX_INT, MAX_MEMBERS, check_properties
+from glance.core.quota import ImageQuota
+from glance.core.values import MAX_INT, check_properties
 from glance.registry.db.quota import Quota
 
 NO_QUOTA = Quota()
+IMAGE_QUOTA = ImageQuota()
 ORDERED = {
     Comparison.LESS: operator.lt,
     Comparison.LESS_OR_EQUAL: operator.le,
@@ -37,9 +39,15 @@ class MemoryRegistry:
     """`images` are by number, deleted ones included; `shares` by number and tenant, `leases` (holder, end) by number."""
 
     def __init__(
-        self, *, policy: Policy | None = None, accept_members: bool = False, quota: Quota = NO_QUOTA
+        self,
+        *,
+        policy: Policy | None = None,
+        accept_members: bool = False,
+        quota: Quota = NO_QUOTA,
+        image_quota: ImageQuota = IMAGE_QUOTA,
     ) -> None:
         self._quota = quota
+        self._image_quota = image_quota
         self.images: dict[int, Image] = {}
         self.shares: dict[tuple[int, str], Member] = {}
         self.leases: dict[int, tuple[str | None, datetime]] = {}
@@ -57,6 +65,7 @@ class MemoryRegistry:
                 raise Invalid("no image can be added with this number or status")
             if image.visibility is Visibility.PUBLIC:
                 self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
+            self._image_quota.check(image)
             if number in self.images or image.id in {kept.id for kept in self.images.values()}:
                 raise Duplicate("an image of that identifier exists, or existed")
             created_at = image.created_at or now()
@@ -123,6 +132,7 @@ class MemoryRegistry:
             if "charged" in given:
                 charged = self._charged(image.owner, image, given["charged"], given.get("status"))
                 changed = replace(changed, charged=charged)
+            self._image_quota.check(changed, image)
             check_properties(changed.properties)
             updated_at = now()
             if updated_at == image.created_at:
@@ -209,8 +219,7 @@ class MemoryRegistry:
             rights = {who: member.can_share for who, member in there.items()}
             check_members_change(ctx, image, rights, wanted, replace=replace)
             kept = {who: member for who, member in there.items() if who in wanted or not replace}
-            if len(kept.keys() | wanted.keys()) > MAX_MEMBERS:
-                raise TooMany(f"an image may have at most {MAX_MEMBERS} members")
+            self._image_quota.check_members(len(kept.keys() | wanted.keys()), len(there))
             if wanted:
                 self._share(image)
             for who in there.keys() - kept.keys():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glance.core.errors import Invalid, TooMany
+from glance.core.errors import Invalid
 from glance.wire.classic import BOOKKEEPING, FIELDS
 from glance.wire.headers import fields_from_headers, fields_of_request, headers_from_fields
 
@@ -134,10 +134,10 @@ def test_a_value_that_is_not_utf_8(name, value):
 
 
 @pytest.mark.parametrize("properties", [
-    [("", "x")], [("k" * 256, "x")], [("k", "a\x85b".encode().decode("latin-1"))], [(f"p{n}", "") for n in range(129)],
-], ids=["empty", "long", "control", "many"])  # fmt: skip
+    [("", "x")], [("k" * 256, "x")], [("k", "a\x85b".encode().decode("latin-1"))], [("k", "x" * 65_535), ("l", "x" * 65_535), ("m", "")],
+], ids=["empty", "long", "control", "long together"])  # fmt: skip
 def test_properties_that_are_refused(properties):
-    with pytest.raises((Invalid, TooMany)):
+    with pytest.raises(Invalid):
         fields_of_request((f"X-Image-Meta-Property-{key}", value) for key, value in properties)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glance.core.errors import Invalid, TooMany
+from glance.core.errors import Invalid
 from glance.core.image import CONTAINER_FORMATS, DISK_FORMATS, UNSET, Image, ImageChange, Status, Visibility
 from glance.wire import v1
 
@@ -164,6 +164,6 @@ def test_what_is_absent_is_not_changed():
     assert v1.change_from({}, {}, Image()) == ImageChange()
 
 
-def test_more_properties_than_one_may_have():
-    with pytest.raises(TooMany):
-        v1.change_from({}, {f"p{number}": "x" for number in range(129)}, Image())
+def test_more_text_than_the_properties_of_one_image_may_have():
+    with pytest.raises(Invalid):
+        v1.change_from({}, {f"p{number}": "x" * 1024 for number in range(128)}, Image())

@@ -2,7 +2,7 @@
 import pytest
 
 from glance.core import values
-from glance.core.errors import Invalid, TooMany
+from glance.core.errors import Invalid
 
 UUID = "71c675ab-d94f-49cd-a114-e12490b328d9"
 
@@ -93,10 +93,10 @@ def test_properties():
 
 @pytest.mark.parametrize("value", [
     None, [], "x", {"": "x"}, {"k" * 256: "x"}, {"k": "v" * 65_536}, {"k": 1}, {"k": None}, {"k\n": "x"}, {"k": "\0"}, {7: "x"},
-    {"k": {}}, {f"p{n}": "" for n in range(129)},
+    {"k": {}}, {"k": "x" * 65_535, "l": "x" * 65_535, "m": ""},
 ], ids=lambda value: ascii(value)[:20])  # fmt: skip
 def test_what_are_no_properties(value):
-    with pytest.raises((Invalid, TooMany)):
+    with pytest.raises(Invalid):
         values.properties(value)
 
 

@@ -8,9 +8,10 @@ from sqlalchemy import Connection, Row, Select, Table, delete, false, insert, se
 
 from glance.core.access import can_change, check_members_change, speaks_for
 from glance.core.context import Context
-from glance.core.errors import NotAllowed, NotFound, TooMany
+from glance.core.errors import NotAllowed, NotFound
 from glance.core.image import Image, Member, MemberStatus
-from glance.core.values import MAX_MEMBERS, shown
+from glance.core.quota import ImageQuota
+from glance.core.values import shown
 from glance.registry.db.models import ImageRow, MemberRow, now
 
 IMAGES = cast(Table, ImageRow.__table__)
@@ -39,6 +40,7 @@ def change(
     wanted: Mapping[str, bool | None],
     replace: bool,
     first_answer: MemberStatus,
+    quota: ImageQuota,
 ) -> None:
     """Add, change and, with `replace`, remove members. Raises NotAllowed, TooMany."""
     moment = now()
@@ -47,8 +49,7 @@ def change(
     there = rights.keys()
     check_members_change(ctx, image, rights, wanted, replace=replace)
     kept = there & wanted.keys() if replace else there
-    if len(kept | wanted.keys()) > MAX_MEMBERS:
-        raise TooMany(f"an image may have at most {MAX_MEMBERS} members")
+    quota.check_members(len(kept | wanted.keys()), len(there))
     if replace and there - kept:
         connection.execute(delete(MEMBERS).where(own, MEMBERS.c.member.in_(there - kept)))
     for tenant in kept & wanted.keys():

@@ -101,7 +101,7 @@ def write_sides(
 
 
 def change_sides(connection: Connection, image: Image, given: Mapping[str, Any]) -> None:
-    """`given` are the fields of a change. Raises TooMany, Invalid."""
+    """`given` are the fields of a change. Raises Invalid."""
     for name, table in (("locations", LOCATIONS), ("tags", TAGS)):
         if name in given:
             connection.execute(delete(table).where(table.c.image == image.number))

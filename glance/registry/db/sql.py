@@ -21,6 +21,7 @@ from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, S
 from glance.core.policy import Action, Policy
 from glance.core.ports import CLEANING
 from glance.core.query import MAX_PAGE, Page, Query, position_of
+from glance.core.quota import ImageQuota
 from glance.core.values import MAX_INT
 from glance.registry.db import leases, members, numbers, quota, rows
 from glance.registry.db.engine import reading, retried, writing
@@ -39,6 +40,7 @@ TAKEN = "an image of that identifier exists, or existed"
 
 IMAGES: Any = ImageRow.__table__
 NO_QUOTA = Quota()
+IMAGE_QUOTA = ImageQuota()
 
 
 class SqlRegistry:
@@ -51,8 +53,10 @@ class SqlRegistry:
         policy: Policy | None = None,
         accept_members: bool = False,
         quota: Quota = NO_QUOTA,
+        image_quota: ImageQuota = IMAGE_QUOTA,
     ) -> None:
         self._quota = quota
+        self._image_quota = image_quota
         self._engine = engine
         self._policy = policy or Policy()
         self._first_answer = MemberStatus.ACCEPTED if accept_members else MemberStatus.PENDING
@@ -71,6 +75,7 @@ class SqlRegistry:
             self._policy.check(ctx, Action.PUBLICIZE_IMAGE)
         if not ctx.is_admin:
             image = replace(image, owner=ctx.tenant)
+        self._image_quota.check(image)
         chosen = image.number is not None or image.id != ""
         created_at = image.created_at or now()
         image = replace(image, id=image.id or str(uuid.uuid4()), created_at=created_at, updated_at=created_at)
@@ -142,6 +147,7 @@ class SqlRegistry:
                 raise WrongState("another request has taken the image over")
             image = rows.one(connection, rows.named(image_id), image_id)
             if given.keys() & rows.SIDES:
+                self._image_quota.check(change.applied_to(image), image)
                 rows.change_sides(connection, image, given)
                 image = rows.one(connection, rows.named(image_id), image_id)
             if grows:
@@ -212,7 +218,7 @@ class SqlRegistry:
     ) -> tuple[Member, ...]:
         with writing(self._engine) as connection:
             image = _to_share(connection, ctx, image_id, share=bool(wanted))
-            members.change(connection, ctx, image, wanted, replace, self._first_answer)
+            members.change(connection, ctx, image, wanted, replace, self._first_answer, self._image_quota)
             return members.of_image(connection, ctx, image)
 
     @retried
