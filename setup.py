@@ -59,7 +59,7 @@ setup(
         "alembic>=1.18",
         "eventlet>=0.41,<0.42",
         "requests>=2.32",
-        "urllib3>=2",
+        "urllib3>=2.2,<3",
         "boto3>=1.40",
         "python-swiftclient>=4.7",
         "keystoneauth1>=5.8",

@@ -16,7 +16,7 @@ from glance.core.ports import Registry, Store, Stores, Threads
 from glance.core.recovery import Recovery
 from glance.core.service import ImageService
 from glance.registry.client import HttpRegistry
-from glance.registry.link import Https
+from glance.registry.pool import Https
 from glance.store import StoreSet
 from glance.store.filesystem import FilesystemStore
 from glance.store.guard import Guard
@@ -126,19 +126,22 @@ def _make_write_check(config: ApiConfig, stores: Stores) -> WriteCheck:
 
 
 def registry_of(config: ApiConfig) -> HttpRegistry:
-    """The registry of this configuration, wherever it runs."""
+    """The registry of this configuration, wherever it runs. Raises ConfigError."""
     https = Https(
         ca=config.registry_client_ca_file or None,
         cert=config.registry_client_cert_file or None,
         key=config.registry_client_key_file or None,
     )
-    return HttpRegistry(
-        config.registry_host,
-        config.registry_port,
-        timeout=config.registry_timeout,
-        key=config.registry_key,
-        https=https if config.registry_client_protocol == "https" else None,
-    )
+    try:
+        return HttpRegistry(
+            config.registry_host,
+            config.registry_port,
+            timeout=config.registry_timeout,
+            key=config.registry_key,
+            https=https if config.registry_client_protocol == "https" else None,
+        )
+    except OSError as error:
+        raise ConfigError(f"a file of registry_client_ca_file, _cert_file or _key_file: {error}") from error
 
 
 def stores_of(config: ApiConfig) -> StoreSet:

@@ -3,9 +3,11 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from http.client import HTTPException
 from typing import Any, TypeVar
 from urllib.parse import urlencode
+
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
 
 from glance.core.context import Context
 from glance.core.errors import (
@@ -21,7 +23,7 @@ from glance.core.image import Image, ImageChange, Member, MemberStatus, Status
 from glance.core.ports import CLEANING
 from glance.core.query import Page, Query
 from glance.core.values import shown
-from glance.registry.link import Answer, Https, Link
+from glance.registry.pool import Https, RegistryPool
 from glance.wire import jsontext, queries, records
 from glance.wire.identity import KEY_HEADER, headers_for
 from glance.wire.paths import build_path
@@ -45,15 +47,16 @@ class HttpRegistry:
     def __init__(
         self, host: str, port: int, *, timeout: float = 10, key: str = "", https: Https | None = None
     ) -> None:
+        """Raises OSError for files of `https` that cannot be used."""
         host = ANY_ADDRESS.get(host, host)
         self._address = f"{host} port {port}"
         self._key = {KEY_HEADER: key} if key else {}
         self._protocol: str | None = str(records.PROTOCOL)  # of the last answer; None: before there was a version
-        self._link = Link(host, port, timeout=timeout, https=https)
+        self._pool = RegistryPool(host, port, timeout=timeout, https=https)
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        self._link.close()
+        self._pool.close()
 
     def check(self) -> None:
         self._ask(Context(), "GET", "/healthcheck/ready")
@@ -144,15 +147,15 @@ class HttpRegistry:
         if params:
             path = f"{path}?{urlencode(params)}"
         try:
-            answer = self._link.ask(method, path, sent, body)
-        except (OSError, HTTPException) as error:
+            answer = self._pool.request(method, path, sent, body)
+        except HTTPError as error:
             LOG.error("%s: registry at %s: %s", ctx.request_id, self._address, error)
             raise RegistryDown("the registry does not answer") from error
         if (protocol := answer.headers.get(records.PROTOCOL_HEADER)) != self._protocol:
             self._protocol = protocol
             LOG.info("the registry speaks version %s of the protocol, this server %s", protocol, records.PROTOCOL)
         if answer.status == 200:
-            return answer.body
+            return answer.data
         raise _error(answer)
 
 
@@ -164,10 +167,10 @@ def _path(image_id: str) -> str:
         raise NotFound(f"there is no image {shown(image_id)}") from None
 
 
-def _error(answer: Answer) -> GlanceError:
+def _error(answer: BaseHTTPResponse) -> GlanceError:
     """The registry's error as itself; anything that is not its answer to a request counts as no answer."""
     reason = answer.headers.get(REASON_HEADER)
-    text = answer.body.decode(errors="replace")
+    text = answer.data.decode(errors="replace")
     if answer.status == 401:
         LOG.error(
             "the registry refuses our registry_key: it was started with another one, or with none. Both daemons need "

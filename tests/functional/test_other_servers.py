@@ -7,11 +7,13 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.validate import validator
 
 import pytest
+import requests
 from waitress.server import create_server
 
 from glance.config import ApiConfig
@@ -42,11 +44,13 @@ def under_waitress(app, threads: int = 2, **options: object) -> Iterator[int]:
     server = create_server(app, host="127.0.0.1", port=0, threads=threads, **options)
     thread = threading.Thread(target=server.run)
     thread.start()
-    yield server.effective_port
-    with contextlib.suppress(OSError):  # it has heard of it already, and has closed what would wake it
-        server.trigger.pull_trigger(server.close)  # in its own thread, which ends by it
-    thread.join()
-    server.task_dispatcher.shutdown()
+    try:
+        yield server.effective_port
+    finally:
+        with contextlib.suppress(OSError):  # it has heard of it already, and has closed what would wake it
+            server.trigger.pull_trigger(server.close)  # in its own thread, which ends by it
+        thread.join()
+        server.task_dispatcher.shutdown()
 
 
 def under_wsgiref(app) -> Iterator[int]:
@@ -276,3 +280,21 @@ def test_links_behind_a_proxy(tmp_path, options, server_options, expected):
             image = json.loads(response.read())["image"]
             assert response.headers["Location"] == f"{expected}/images/{image['id']}"
     engine.dispose()
+
+
+def test_many_threads_ask_one_registry(installation, tmp_path):
+    """Each thread of the server uses the connections to the registry that others have kept."""
+    installation.start("registry")
+    stores = StoreSet("file", {"file": FilesystemStore(tmp_path / "images")})
+    app = build(ApiConfig(registry_port=installation.registry_port), stores=stores)
+
+    def use(number: int) -> list[int]:
+        with requests.Session() as session:
+            made = session.post(url, headers={"x-image-meta-name": str(number)}, timeout=30)
+            path = f"{url}/{made.json()['image']['id']}"
+            asked = [("HEAD", path)] * 5 + [("GET", url), ("DELETE", path)]
+            return [made.status_code, *(session.request(*one, timeout=30).status_code for one in asked)]
+
+    with contextlib.closing(under_waitress(app, threads=8)) as served, ThreadPoolExecutor(8) as pool:
+        url = f"http://127.0.0.1:{next(served)}/v1/images"
+        assert list(pool.map(use, range(24))) == [[201, *[200] * 7]] * 24

@@ -42,8 +42,8 @@ def running(folder: Path, version: str) -> Iterator[Installation]:
     installation = Installation(folder)
     text = installation.config.read_text()
     installation.config.write_text(text.replace("[app:glance-registry]\n", PIPELINE.format(version=version)))
-    installation.start()
     try:
+        installation.start()
         yield installation
     finally:
         installation.end()

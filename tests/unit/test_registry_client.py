@@ -3,12 +3,15 @@
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
+import urllib3
 
 from glance.core.context import Context
 from glance.core.errors import (
@@ -22,6 +25,7 @@ from glance.core.errors import (
 )
 from glance.core.image import Image, ImageChange
 from glance.core.query import Query
+from glance.registry import pool
 from glance.registry.client import HttpRegistry
 from glance.wire import records
 
@@ -207,10 +211,61 @@ def test_a_host_that_does_not_take_the_connection_is_not_asked_twice(monkeypatch
         asked.append(arguments)
         raise TimeoutError
 
-    monkeypatch.setattr(socket, "create_connection", no_connection)
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", no_connection)
     with pytest.raises(RegistryDown):
         HttpRegistry("127.0.0.1", 1).get(CTX, "7")
     assert len(asked) == 1
+
+
+def test_all_addresses_of_a_host_are_tried(monkeypatch):
+    resolve = socket.getaddrinfo
+
+    def two_addresses(host: str, port: int, *rest: object, **options: object) -> list:
+        assert host == "registry.example"
+        return [*resolve("127.0.0.2", port, *rest, **options), *resolve("127.0.0.1", port, *rest, **options)]
+
+    with serving(always(http(RECORD))) as (_, server):
+        monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+        client = HttpRegistry("registry.example", server.port)
+        assert client.get(CTX, "7") == KEPT  # nothing listens at the first address
+        client.close()
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch):
+    """The server is about to close it, and a request that changes something could not be sent again."""
+    with serving(always(http(RECORD))) as (client, server):
+        assert client.add(CTX, KEPT) == client.add(CTX, KEPT)
+        assert server.connections == 1
+        monkeypatch.setattr(pool, "MAX_IDLE", -1)
+        assert client.add(CTX, KEPT) == KEPT
+        assert server.connections == 2
+
+
+@pytest.fixture
+def switching_often() -> Iterator[None]:
+    """Let the interpreter change between threads after nearly every step of theirs."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("switching_often")
+def test_threads_share_the_kept_connections():
+    """In each round, all threads find the connections of the last one, which the server has closed meanwhile."""
+    threads = 8
+    with serving(always(http(RECORD), close=True)) as (client, server), ThreadPoolExecutor(threads) as executor:
+        for _ in range(60):
+            together = threading.Barrier(threads)
+
+            def ask(together: threading.Barrier = together) -> Image:
+                together.wait(10)
+                return client.get(CTX, "7")
+
+            asked = [executor.submit(ask) for _ in range(threads)]
+            assert [done.result() for done in asked] == [KEPT] * threads
+            for _ in range(threads):
+                assert server.closed.acquire(timeout=5)
 
 
 def test_the_request_id_goes_along():
