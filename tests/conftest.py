@@ -12,9 +12,10 @@ skipped: list[str] = []
 
 
 def pytest_configure() -> None:
-    """A shell gives commands in its background an ignored SIGINT, and what they start inherits it: programs that a
-    test interrupts would not notice."""
+    """Reset the signals that are ignored in the background of a shell (SIGINT) or under `nohup` (SIGHUP): what a test
+    starts would inherit that, and keep ignoring them."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -183,16 +183,22 @@ def test_stop_lets_an_upload_finish(installation: Installation) -> None:
     installation.start()
     with slow_upload(installation) as upload:
         control = background(installation, "all", "stop")
-        time.sleep(0.7)
+        wait_until(lambda: refuses(installation.api_port), "the port is closed")
         assert control.poll() is None
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", installation.api_port))
         upload.sendall(b"x" * 500)
         answer = answer_of(upload)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"status": "active"' in answer
     assert control.communicate(timeout=20)[0].count("signal: 15") == 2
     assert control.returncode == 0
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def background(installation: Installation, *arguments: str) -> "subprocess.Popen[str]":
