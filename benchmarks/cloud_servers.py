@@ -89,7 +89,8 @@ class Clouds:
         return self._glance.api_port
 
     def upload(self, store: str, file: Path, *, chunked: bool = False) -> str:
-        """Upload by curl, `chunked` without saying how much will come; the image's URL."""
+        """Upload by curl, `chunked` without saying how much will come; return the image's URL. Raises RuntimeError
+        unless all of it was stored."""
         headers = [
             "Content-Type: application/octet-stream",
             "x-image-meta-type: raw",
@@ -100,7 +101,10 @@ class Clouds:
             headers += ["Transfer-Encoding: chunked"]
         url = f"http://127.0.0.1:{self.api_port}/images"
         answer = curl("-X", "POST", "-T", str(file), *(word for header in headers for word in ("-H", header)), url)
-        return f"{url}/{json.loads(answer)['image']['id']}"
+        image = json.loads(answer)["image"]
+        if (image["status"], image["size"]) != ("active", file.stat().st_size):
+            raise RuntimeError(f"an upload to {store} failed: {image}")
+        return f"{url}/{image['id']}"
 
     def remove(self, url: str) -> None:
         curl("-X", "DELETE", url)
@@ -139,7 +143,7 @@ class S3:
 
     def down(self) -> None:
         with Path(os.devnull).open("wb") as sink:
-            self._client.download_fileobj(THEIRS, "object", sink)
+            self._client.download_fileobj(THEIRS, "object", sink)  # raises when it ends early
 
     def clean(self) -> None:
         self._client.delete_object(Bucket=THEIRS, Key="object")
@@ -178,10 +182,11 @@ class SwiftClient:
             assert done["success"], done
 
     def down(self) -> None:
-        _, body = self._connection.get_object(THEIRS, "object", resp_chunk_size=BLOCK)
+        headers, body = self._connection.get_object(THEIRS, "object", resp_chunk_size=BLOCK)
         with Path(os.devnull).open("wb") as sink:
-            for block in body:
-                sink.write(block)
+            came = sum(sink.write(block) for block in body)
+        if came != int(headers["content-length"]):
+            raise RuntimeError(f"{came} bytes came from Swift, not {headers['content-length']}")
 
     def clean(self) -> None:
         for container in (f"{THEIRS}_segments", THEIRS):

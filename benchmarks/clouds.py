@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.cloud_servers import S3, Clouds, SwiftClient, curl, digest_of, with_digests
-from benchmarks.measures import MIB, random_file, seconds
+from benchmarks.measures import MIB, download, random_file, seconds
 
 UPLOADS = 8  # at once
 LARGE = 5 * 1024 * MIB + 5 * MIB  # S3 and Swift take no more than 5 GiB in one request
@@ -117,7 +117,7 @@ def one_round(
     up.measure("glance", lambda: urls.append(clouds.upload(store, file)))
     up.measure(f"{cloud.library} and digests", partial(with_digests, cloud.up, file))
     up.measure(cloud.library, partial(cloud.up, file))
-    down.measure("glance", lambda: curl("-o", os.devnull, urls[0]))
+    down.measure("glance", lambda: download(urls[0], file.stat().st_size))
     down.measure(cloud.library, cloud.down)
     cloud.clean()
     segments.measure("glance", lambda: urls.append(clouds.upload(store, file, chunked=True)))
@@ -163,7 +163,9 @@ def waits_beside(clouds: Clouds, *works: Callable[[], object]) -> tuple[list[flo
     while any(thread.is_alive() for thread in threads):
         began = time.perf_counter()
         connection.request("GET", "/")
-        connection.getresponse().read()
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 200
         waits.append(time.perf_counter() - began)
         peak = max(peak, resident(clouds.api))
         time.sleep(0.005)

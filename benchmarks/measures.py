@@ -5,11 +5,13 @@ import hashlib
 import http.client
 import re
 import shutil
+import signal
 import statistics
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -19,6 +21,8 @@ from tests.functional.debian import program
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+UNITS = {"B": 1, "KB": 1024, "MB": MIB, "GB": GIB, "TB": 1024 * GIB}  # of wrk
+ROUNDED = 0.99  # of the bytes that wrk counted, what it prints with two decimals is at least
 # Seconds between the starts of uploads that go on at once, on both sides. The peer writes to its database when one
 # begins, and two that do so at the same moment are an error 500 with SQLite.
 BETWEEN = 0.3
@@ -64,7 +68,8 @@ def run(command: list[str]) -> None:
 
 
 def upload(side: sides.Glance, file: Path, count: int = 1) -> float:
-    """Seconds for so many uploads at once. What was uploaded is deleted afterwards."""
+    """Seconds for so many uploads at once. What was uploaded is deleted afterwards. Raises RuntimeError unless all of
+    it was stored."""
     images = [side.reserve(file.name) for _ in range(count)]
     started = time.perf_counter()
     curls = []
@@ -74,21 +79,35 @@ def upload(side: sides.Glance, file: Path, count: int = 1) -> float:
         curls.append(subprocess.Popen(side.upload_command(image, file), stdout=subprocess.DEVNULL))
     failed = sum(curl.wait() != 0 for curl in curls)  # all of them are waited for
     took = time.perf_counter() - started
+    found = [side.stored(image) for image in images]
     for image in images:
         side.delete(image)
-    if failed:
-        raise RuntimeError(f"an upload to {side.name} failed")
+    if failed or found != [("active", file.stat().st_size)] * count:
+        raise RuntimeError(f"an upload to {side.name} failed: {found}")
     return took
 
 
 def upload_to_nginx(side: sides.Side, file: Path) -> float:
     took = seconds(lambda: run(["curl", "-sS", "--fail", "-H", "Expect:", "-T", str(file), side.url("/upload")]))
+    headers, _ = side.request("HEAD", "/upload")
     side.ask("DELETE", "/upload")
+    _check_size(side.name, int(headers["Content-Length"]), file.stat().st_size)
     return took
 
 
-def download(url: str) -> float:
-    return seconds(lambda: run(["curl", "-sS", "--fail", "-o", "/dev/null", url]))
+def download(url: str, size: int) -> float:
+    """Seconds for a download by curl. Raises RuntimeError unless `size` bytes came."""
+    command = ["curl", "-sS", "--fail", "-o", "/dev/null", "-w", "%{size_download}", url]
+    started = time.perf_counter()
+    came = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    took = time.perf_counter() - started
+    _check_size(url, int(came), size)
+    return took
+
+
+def _check_size(what: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise RuntimeError(f"{what}: {found} bytes, expected were {expected}")
 
 
 def processor_time(side: sides.Side, work: Callable[[], float]) -> float:
@@ -108,33 +127,61 @@ def hash_alone(algorithm: str, file: Path) -> float:
 
 
 def peak_of(side: sides.Side, work: Callable[[], object]) -> int:
-    """Bytes that the side's processes have in memory at most during the work."""
+    """Bytes that the side's processes have in memory at most during the work. Raises what the work raises."""
     peak = side.resident()
-    thread = threading.Thread(target=work)
-    thread.start()
-    while thread.is_alive():
-        peak = max(peak, side.resident())
-        time.sleep(0.02)
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        while not done.done():
+            peak = max(peak, side.resident())
+            time.sleep(0.02)
+    done.result()
     return peak
 
 
-def load(side: sides.Side, url: str, duration: int, connections: int) -> tuple[float, int, int]:
-    """MiB per second of so many connections that download one file again and again, how many of them failed in some
-    way, and the most bytes in memory of the side's processes."""
+class Wrk(NamedTuple):
+    """What wrk reports."""
+
+    requests: int
+    per_second: float
+    received: float  # bytes, with heads
+    received_per_second: float
+    errors: int  # of sockets, timeouts, and statuses from 300 on
+
+
+def parse_wrk(text: str) -> Wrk:
+    """Raises RuntimeError for anything but wrk's report."""
+    counted = re.search(r"([0-9]+) requests in [0-9.]+m?s?, ([0-9.]+)([KMGT]?B) read", text)
+    rates = re.search(r"Requests/sec:\s+([0-9.]+)\s+Transfer/sec:\s+([0-9.]+)([KMGT]?B)", text)
+    if counted is None or rates is None:
+        raise RuntimeError(f"not a report of wrk: {text}")
+    errors = re.findall(r"(?:connect|read|write|timeout|responses:) ([0-9]+)", text)
+    return Wrk(
+        requests=int(counted[1]),
+        per_second=float(rates[1]),
+        received=float(counted[2]) * UNITS[counted[3]],
+        received_per_second=float(rates[2]) * UNITS[rates[3]],
+        errors=sum(map(int, errors)),
+    )
+
+
+def load(side: sides.Side, url: str, duration: int, connections: int, size: int) -> tuple[float, int, int]:
+    """MiB per second of so many connections that download one file of `size` bytes again and again, how many of them
+    failed in some way, and the most bytes in memory of the side's processes."""
     command = [program("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{duration}s", "--timeout", "60s", url]
     texts: list[str] = []
     peak = peak_of(
         side, lambda: texts.append(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     )
-    (text,) = texts
-    amount, unit = re.search(r"Transfer/sec:\s+([0-9.]+)([KMG])B", text).groups()  # type: ignore[union-attr]
-    errors = sum(int(number) for number in re.findall(r"(?:connect|read|write|timeout|responses:) ([0-9]+)", text))
-    return float(amount) * {"K": 1 / 1024, "M": 1, "G": 1024}[unit], errors, peak
+    found = parse_wrk(texts[0])
+    _check_received(side.name, url, found, size)
+    return found.received_per_second / MIB, found.errors, peak
 
 
-def rate(side: sides.Side, method: str, url: str, here: Path, duration: int, connections: int = 16) -> Rate:
-    """wrk, which takes little of the processor itself, with a single thread."""
+def rate(
+    side: sides.Side, method: str, url: str, here: Path, duration: int, connections: int = 16, *, size: int
+) -> Rate:
+    """wrk, which takes little of the processor itself, with a single thread. Raises RuntimeError unless each request
+    was answered with 2xx and at least `size` bytes."""
     script = here / "method.lua"
     script.write_text(f'wrk.method = "{method}"\n')
     wrk = program("wrk", "wrk")
@@ -142,37 +189,57 @@ def rate(side: sides.Side, method: str, url: str, here: Path, duration: int, con
     before = side.processor_time()
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     spent = side.processor_time() - before
-    if "Non-2xx" in text or "Socket errors" in text:
+    found = parse_wrk(text)
+    if found.errors:
         raise RuntimeError(f"{side.name}: {url}: {text}")
-    per_second = float(re.search(r"Requests/sec:\s+([0-9.]+)", text)[1])  # type: ignore[index]
-    count = int(re.search(r"([0-9]+) requests in", text)[1])  # type: ignore[index]
-    return Rate(per_second, spent * 1000 / count)
+    _check_received(side.name, url, found, size)
+    return Rate(found.per_second, spent * 1000 / found.requests)
+
+
+def _check_received(name: str, url: str, found: Wrk, size: int) -> None:
+    if not found.requests or found.received < found.requests * size * ROUNDED:
+        raise RuntimeError(
+            f"{name}: {url}: {found.requests} responses of {size} bytes are more than {found.received}"
+        )
 
 
 def latency_beside(side: sides.Glance, image: str, file: Path, downloads: int, uploads: int) -> Latency:
     """Of one request for the metadata of an image after the other, while so many connections download it without a
-    pause, and uploads of a file run. Measured from when all of them are under way to the end of the uploads."""
+    pause, and uploads of a file run. Measured from when all of them are under way to the end of the uploads. Raises
+    RuntimeError unless all of them went well, and there are enough requests to tell one in a hundred."""
     method, url = side.metadata(image)
     parts = urlsplit(url)
     wrk = [program("wrk", "wrk"), "-t1", f"-c{downloads}", "-d600s", "--timeout", "60s", side.data(image)]
-    uploading = threading.Thread(target=upload, args=(side, file, uploads))
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     found: list[float] = []
-    with subprocess.Popen(wrk, stdout=subprocess.DEVNULL) as downloading:
-        uploading.start()
-        time.sleep(UNDER_WAY)
-        while uploading.is_alive():
-            found.append(seconds(lambda: _ask(connection, method, parts.path)))
-            time.sleep(0.005)
-        downloading.kill()
-    connection.close()
+    with (
+        subprocess.Popen(wrk, stdout=subprocess.PIPE, text=True) as downloading,
+        ThreadPoolExecutor(1) as pool,
+        closing(connection),
+    ):
+        try:
+            uploading = pool.submit(upload, side, file, uploads)
+            time.sleep(UNDER_WAY)
+            while not uploading.done():
+                found.append(seconds(lambda: _ask(connection, method, parts.path)))
+                time.sleep(0.005)
+        finally:
+            downloading.send_signal(signal.SIGINT)  # it reports then
+        uploading.result()
+        downloaded = parse_wrk(downloading.communicate()[0])
+    if downloaded.errors or not downloaded.requests or len(found) < 100:
+        raise RuntimeError(f"{side.name}: {len(found)} requests beside {downloaded}")
+    _check_received(side.name, url, downloaded, file.stat().st_size)
     found.sort()
     return Latency(statistics.median(found), found[int(len(found) * 0.99)], found[-1])
 
 
 def _ask(connection: http.client.HTTPConnection, method: str, path: str) -> None:
     connection.request(method, path)
-    connection.getresponse().read()
+    response = connection.getresponse()
+    response.read()
+    if response.status != 200:
+        raise RuntimeError(f"{method} {path}: {response.status}")
 
 
 def random_file(path: Path, size: int) -> Path:

@@ -10,6 +10,7 @@ ten minutes and 12 GiB of disk, which are given back.
 """
 
 import argparse
+import json
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -43,11 +44,12 @@ class Run:
     def start(self) -> None:
         """`glance-control all start` until both answer."""
         here = self._fresh()
-        with sides.glance(here):
+        with sides.glance(here) as side:
             pass
         found = []
         for _ in range(self._rounds):
             found.append(measures.seconds(partial(sides.start_glance, here)))
+            side.ask("GET", "/healthcheck/ready")
             sides.stop_glance(here)
         self._note("start", medians({"glance": found}))
 
@@ -77,11 +79,11 @@ class Run:
                 urls[side.name] = side.data(image)
             measures.run(["curl", "-sS", "--fail", "-T", str(file), nginx.url("/down")])
             urls["nginx"] = nginx.url("/down")
-            down = {name: partial(measures.download, url) for name, url in urls.items()}
+            down = {name: partial(measures.download, url, GIB) for name, url in urls.items()}
             self._note("down", medians(in_turn(self._rounds, down)))
             by_name: dict[str, sides.Side] = {"glance": ours, "peer": peer, "nginx": nginx}
             costs = {
-                name: partial(measures.processor_time, by_name[name], partial(measures.download, url))
+                name: partial(measures.processor_time, by_name[name], partial(measures.download, url, GIB))
                 for name, url in urls.items()
             }
             self._note("down processor", medians(in_turn(self._rounds, costs)))
@@ -121,8 +123,9 @@ class Run:
                 spent: dict[str, list[float]] = {}
                 for side in (ours, peer):
                     images = [side.reserve(f"image {number}") for number in range(LISTED)]
-                    asked = side.metadata(images[0]) if what == "metadata" else ("GET", side.page(20))
-                    works[side.name] = partial(self._rate, side, asked, here, spent.setdefault(side.name, []))
+                    asked = side.metadata(images[0]) if what == "metadata" else side.page(20)
+                    size = _size_of_answer(side, asked, 20 if what == "list" else None)
+                    works[side.name] = partial(self._rate, side, asked, size, here, spent.setdefault(side.name, []))
                 self._note(what, medians(in_turn(self._rounds, works)))
                 self._note(f"{what} processor", medians(spent))
 
@@ -133,7 +136,9 @@ class Run:
             image = side.reserve("down")
             measures.run(side.upload_command(image, file))
             for connections in LOADS:
-                speed, errors, peak = measures.load(side, side.data(image), 2 * self._duration, connections)
+                speed, errors, peak = measures.load(
+                    side, side.data(image), 2 * self._duration, connections, file.stat().st_size
+                )
                 self._note(f"load {connections}", {"MiB/s": speed, "errors": errors, "memory": peak / MIB})
         file.unlink()
 
@@ -161,8 +166,8 @@ class Run:
         finally:
             clouds.stop()
 
-    def _rate(self, side: sides.Side, asked: tuple[str, str], here: Path, spent: list[float]) -> float:
-        found = measures.rate(side, *asked, here, self._duration)
+    def _rate(self, side: sides.Side, asked: tuple[str, str], size: int, here: Path, spent: list[float]) -> float:
+        found = measures.rate(side, *asked, here, self._duration, size=size)
         spent.append(found.processor_ms)
         return found.per_second
 
@@ -179,6 +184,16 @@ class Run:
         made = self._fresh()
         made.mkdir()
         return made
+
+
+def _size_of_answer(side: sides.Side, asked: tuple[str, str], items: int | None) -> int:
+    """Bytes of the body, and of the metadata that HEAD has as headers. Raises RuntimeError if it is a list of another
+    number of images."""
+    method, url = asked
+    headers, body = side.request(method, url.removeprefix(side.url("")))
+    if items is not None and len(json.loads(body)["images"]) != items:
+        raise RuntimeError(f"{side.name}: {url} lists {len(json.loads(body)['images'])} images, not {items}")
+    return len(body) + sum(len(name) + len(value) for name, value in headers.items())
 
 
 def main() -> None:

@@ -40,7 +40,8 @@ sql_connection = sqlite:///{here}/glance.sqlite
 """
 
 # One store in a folder, SQLite, no authentication: what ours has by default. Without a flavor in [paste_deploy] its
-# pipeline has neither a cache nor Keystone, so everybody is an administrator.
+# pipeline has neither a cache nor Keystone, so everybody is an administrator, but has no role: to make images public
+# needs one otherwise.
 PEER_CONF = """\
 [DEFAULT]
 enabled_backends = disk:file
@@ -54,6 +55,7 @@ connection = sqlite:///{here}/peer.sqlite?timeout=60
 [paste_deploy]
 config_file = {etc}/glance-api-paste.ini
 [oslo_policy]
+policy_file = {here}/policy.yaml
 enforce_scope = false
 enforce_new_defaults = false
 """
@@ -112,6 +114,13 @@ class Side:
         return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
+        """Return the body of a response whose status is below 300; others raise RuntimeError."""
+        return self.request(method, path, body, headers)[1]
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[http.client.HTTPMessage, bytes]:
+        """Return headers and body, as ask() does."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, headers or {})
@@ -121,18 +130,19 @@ class Side:
             connection.close()
         if response.status >= 300:
             raise RuntimeError(f"{self.name}: {method} {path}: {response.status} {content[:300]!r}")
-        return content
+        return response.headers, content
 
 
 class Glance(Side):
     """One image service under test: how to reserve, upload, read and delete, each side in its own API."""
 
     def reserve(self, name: str) -> str:
-        """A new image without bytes; its id."""
+        """Make a public image without data, and return its id. Without a filter, lists show public images alone."""
         headers = {
             "x-image-meta-name": name,
             "x-image-meta-disk-format": "raw",
             "x-image-meta-container-format": "bare",
+            "x-image-meta-is-public": "true",
         }
         return str(json.loads(self.ask("POST", "/v1/images", headers=headers))["image"]["id"])
 
@@ -146,8 +156,14 @@ class Glance(Side):
         """Method and URL."""
         return "HEAD", self.url(f"/v1/images/{image_id}")
 
-    def page(self, limit: int) -> str:
-        return self.url(f"/v1/images/detail?limit={limit}")
+    def page(self, limit: int) -> tuple[str, str]:
+        """Return method and URL of a list with this many images."""
+        return "GET", self.url(f"/v1/images/detail?limit={limit}")
+
+    def stored(self, image_id: str) -> tuple[str, int]:
+        """Return the status of an image and its size in bytes."""
+        headers, _ = self.request("HEAD", f"/v1/images/{image_id}")
+        return headers["x-image-meta-status"], int(headers["x-image-meta-size"])
 
     def delete(self, image_id: str) -> None:
         self.ask("DELETE", f"/v1/images/{image_id}")
@@ -157,7 +173,7 @@ class Peer(Glance):
     """OpenStack Glance has only v2, and answers no HEAD."""
 
     def reserve(self, name: str) -> str:
-        body = {"name": name, "disk_format": "raw", "container_format": "bare", "visibility": "private"}
+        body = {"name": name, "disk_format": "raw", "container_format": "bare", "visibility": "public"}
         headers = {"Content-Type": "application/json"}
         return str(json.loads(self.ask("POST", "/v2/images", json.dumps(body).encode(), headers))["id"])
 
@@ -170,8 +186,12 @@ class Peer(Glance):
     def metadata(self, image_id: str) -> tuple[str, str]:
         return "GET", self.url(f"/v2/images/{image_id}")
 
-    def page(self, limit: int) -> str:
-        return self.url(f"/v2/images?limit={limit}")
+    def page(self, limit: int) -> tuple[str, str]:
+        return "GET", self.url(f"/v2/images?limit={limit}")
+
+    def stored(self, image_id: str) -> tuple[str, int]:
+        image = json.loads(self.ask("GET", f"/v2/images/{image_id}"))
+        return image["status"], image["size"]
 
     def delete(self, image_id: str) -> None:
         self.ask("DELETE", f"/v2/images/{image_id}")
@@ -216,6 +236,7 @@ def peer(here: Path) -> Iterator[Peer]:
     programs = environment(f"openstack-glance-{PEER}", f"glance=={PEER}", "uwsgi==2.0.31")
     side = Peer("peer", free_port())
     (here / "glance-api.conf").write_text(PEER_CONF.format(here=here, etc=programs / "etc/glance"))
+    (here / "policy.yaml").write_text('"publicize_image": ""\n')
     (here / "uwsgi.ini").write_text(PEER_UWSGI.format(here=here, port=side.port))
     path = {**os.environ, "PATH": f"{programs / 'bin'}:{os.environ['PATH']}"}
     with (here / "uwsgi.log").open("w") as log:
