@@ -77,6 +77,30 @@ def test_what_is_not_public_is_closed(resolve, host):
     assert refused(f"http://{host}/latest/meta-data/") == refused("http://unknown.example/")
 
 
+@pytest.mark.parametrize("host", INSIDE)
+def test_closed_addresses_are_closed_even_if_they_cannot_be_bound(resolve, monkeypatch, host):
+    """That this machine can bind an address, as it can any multicast one, is not what closes it."""
+    monkeypatch.setattr(guard, "_is_ours", lambda address: False)
+    refused(f"http://{host}/")
+
+
+@pytest.mark.parametrize("host", ["64:ff9b::5db8:d70e", "2002:5db8:d70e::1", "2001:0:4136:e378:8000:63bf:a247:28f1"])
+def test_an_address_that_wraps_a_public_one_is_as_open_as_that(resolve, host):
+    assert Guard().judge(f"http://[{host}]/").address == host
+
+
+@pytest.mark.parametrize(("url", "told"), [
+    ("http://user:password@public.example/", "user name"), ("http://public.example\\@x/", "ASCII characters"), ("http:public.example", "http:// or"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_url_is_said(resolve, url, told):
+    assert told in refused(url)
+
+
+def test_a_name_without_addresses_is_refused(resolve, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    refused("http://public.example/")
+
+
 CODED = [
     "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.1", "127.0.0.1.", "0x7f.1", "00000177.0.0.1", "127.0.0.0x1",
     "93.184.215.14.", "１２７.0.0.1", "127。0。0。1", "[::ffff:127.0.0.1%25lo]", "[fe80::1%25eth0]", "ⓛocalhost", "0", "1.2.3",
