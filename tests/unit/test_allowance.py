@@ -14,6 +14,7 @@ BLOCK = 64 * 1024
 
 class Body:
     threads = INLINE
+    sender = ""
 
     def __init__(self, size: int) -> None:
         self.read = io.BytesIO(bytes(size)).read

@@ -168,6 +168,7 @@ class Waiting:
     def __init__(self, deed: Callable[[], object], ready: Callable[[], object]) -> None:
         self._source = BytesSource(DATA, block=600)
         self.threads = self._source.threads
+        self.sender = self._source.sender
         self.blocks = 0
         self._deed = deed
         self._ready = ready
