@@ -97,7 +97,7 @@ class DaemonConfig:
         "",
         "Addresses and networks of proxies in front, separated by commas. Their X-Forwarded-For tells the client's "
         "address, for the access log and the limits per address; their X-Forwarded-Proto, -Host and -Prefix tell its "
-        "URL. Nobody else's are read.",
+        "URL. Those of other clients are ignored.",
     )
     connections_per_address: int = _option(
         0,
@@ -526,7 +526,7 @@ class _Loader(loadwsgi.ConfigLoader):  # type: ignore[misc]
 
 
 def _refuse_ambiguous_secrets(text: str) -> None:
-    """Raise ConfigError for a secret that contains ` #x`: it would be cut there, which nobody would notice."""
+    """Raise ConfigError for a secret that contains ` #x`: it would be cut there silently."""
     for number, line in enumerate(text.splitlines(), 1):
         if (found := _AMBIGUOUS_SECRET.match(line)) is not None:
             raise ConfigError(

@@ -20,8 +20,8 @@ YOUNG = 3600  # seconds
 NAMES = ("file", *NEEDED)
 MOVED_ADVICE = (
     "Neither the data nor the records of these images are changed. Set filesystem_store_datadir, s3_store_bucket or "
-    "swift_store_container to the recorded location again, or move the data back there. A copy that nobody needs has "
-    "to be deleted by hand."
+    "swift_store_container to the recorded location again, or move the data back there. Delete a copy that is not "
+    "needed by hand."
 )
 
 

@@ -86,7 +86,7 @@ class _Init:
         if pid == self._daemon:
             code = os.waitstatus_to_exitcode(status)
             self._status = code if code >= 0 else 128 - code
-            if self._status:  # it crashed: whoever restarts the container should not wait for long
+            if self._status:  # it crashed: end soon, so that the container is restarted
                 self._send_all(signal.SIGTERM)
 
     def _send_all(self, number: int) -> None:

@@ -107,6 +107,6 @@ class Launch:
 
 
 def _reset_signals() -> None:
-    """Let the daemon be told to shut down by SIGHUP, also if glance-control itself ignores it, as under `nohup`."""
+    """Let SIGHUP shut the daemon down even if glance-control itself ignores it, as under `nohup`."""
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

@@ -160,7 +160,7 @@ class PidFile:
         return descriptor
 
     def record_command(self, descriptor: int, words: Sequence[str]) -> None:
-        """Write the command line of the daemon that is to have the claimed file. Raises OSError."""
+        """Write the command line of the daemon that will own the claimed file. Raises OSError."""
         _write_command(self.path, descriptor, words)
 
     def abandon(self, descriptor: int) -> None:

@@ -95,7 +95,7 @@ class _Output(io.FileIO):
 
 
 class _Diagnostics(_Output):
-    """Drops what cannot be written: a message that nobody can read changes neither the work nor its exit status."""
+    """Drops what cannot be written: a lost message changes neither the work nor its exit status."""
 
     def write(self, data: Any) -> int:
         try:

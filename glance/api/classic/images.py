@@ -75,7 +75,7 @@ class Images:
                 raise WrongState(f"image {number} is {image.status}: a location is taken while it is queued")
             image = self._service.activate(ctx, image, location, change=change)
         else:
-            if image.status is Status.ACTIVE:  # clients send back the size they were told, 0 for an unknown one
+            if image.status is Status.ACTIVE:  # clients send back the size of an answer, 0 for an unknown one
                 if change.size not in (UNSET, image.size or 0):
                     raise Invalid(f"image {number} has {image.size} bytes: the size of an active image is fixed")
                 change = replace(change, size=UNSET)

@@ -210,7 +210,7 @@ def _octets_of(request: Request, size: int | None) -> BodySource:
 def _without_fixed(image: Image, fields: v1.Texts, change: ImageChange) -> ImageChange:
     """Return the change without the fields that no client sets.
 
-    Clients send back what they were told, so the recorded values are accepted; an unknown size was told as 0.
+    Clients send back the fields of an answer, so the recorded values are accepted; there an unknown size is 0.
     Raises NotAllowed for other values."""
     for name, now in (("id", image.id), ("status", str(image.status))):
         if fields.get(name) not in (None, now):
