@@ -51,7 +51,7 @@ def test_the_users_of_nginx(url: str, installation: Installation) -> None:
     assert requests.get(url + path, timeout=20).status_code == 401
     assert requests.get(url + path, auth=("alice", "wrong"), timeout=20).status_code == 401
     refused = requests.get(url + path, auth=NOBODY, timeout=20)
-    assert (refused.status_code, "belongs to no project" in refused.text) == (401, True)
+    assert (refused.status_code, "the caller has no project" in refused.text) == (401, True)
     done = installation.glance("--url", url, "index", OS_USERNAME=ALICE[0], OS_PASSWORD=ALICE[1])
     assert (done.returncode, made.json()["image"]["id"] in done.stdout) == (0, True)
 
