@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many properties, members, tags and locations one image may have, in every kind of registry."""
 
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from webob import Request, Response
 
 from glance.core.context import Context
 from glance.core.errors import TooMany
 from glance.core.image import Image, ImageChange
 from glance.core.ports import Registry
 from glance.core.quota import OPTIONS, UNLIMITED, ImageQuota
+from glance.registry.server import app_factory
 from tests.contract.conftest import Kind
 
 OWNER = Context(tenant="owner")
@@ -114,3 +119,39 @@ def test_racing_changes_never_exceed_a_quota(kind):
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(add, range(12))) == 5
     assert len(registry.get(OWNER, image.id).properties) == 5
+
+
+# Options
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Iterator[Callable[..., Response]]:
+    """Ask a registry with small quotas; in the API of 2011, and in that of glance-api."""
+    app = app_factory(
+        {},
+        sql_connection=f"sqlite:///{tmp_path}/glance.sqlite",
+        image_property_quota="2",
+        image_member_quota="1",
+        image_tag_quota="0",
+        image_location_quota="-1",
+    )
+
+    def ask(method: str, path: str, body: object) -> Response:
+        return Request.blank(path, method=method, body=json.dumps(body).encode()).get_response(app)
+
+    yield ask
+
+
+def test_the_options_are_the_quotas_of_all_apis(ask):
+    brief = {"type": "raw", "properties": some("properties", 2)}
+    assert ask("POST", "/images", {"image": brief}).status_int == 200
+    for path, body in (
+        ("/images", {"image": {"type": "raw", "properties": some("properties", 3)}}),
+        ("/records", {"properties": some("properties", 3)}),
+        ("/records", {"tags": ["a"]}),
+    ):
+        assert ask("POST", path, body).status_int == 413, body
+    assert ask("PUT", "/images/1", {"image": {"properties": some("properties", 1, start=7)}}).status_int == 413
+    assert ask("PATCH", "/records/1", {"locations": some("locations", 50)}).status_int == 200
+    assert ask("PATCH", "/records/1/members", {"ann": None}).status_int == 200
+    assert ask("PATCH", "/records/1/members", {"bob": None}).status_int == 413

@@ -60,7 +60,7 @@ WRONG_2011 = {  # field of the record of 2011 → what it cannot be
 WRONG_RECORD = {  # field of a record of today → what it cannot be
     "name": NO_LINES, "owner": NO_LINES, "status": NO_WORDS, "visibility": NO_WORDS, "disk_format": (*NO_WORDS[:4], "RAW", []), "container_format": (*NO_WORDS[:4], "BARE", []),
     **dict.fromkeys(("size", "virtual_size"), (*NO_INTEGERS, "5")), **dict.fromkeys(("min_disk", "min_ram"), (*NO_INTEGERS, "5", None, 2**31)), "checksum": (*NO_LINES, "0" * 33),
-    "protected": ("True", 1, None), "hidden": ("True", 1, None), "locations": ("x", [5], ["\x00"], ["x" * 4097], ["x"] * 129), "tags": ("x", [5], [TOO_LONG], ["x"] * 129),
+    "protected": ("True", 1, None), "hidden": ("True", 1, None), "locations": ("x", [5], ["\x00"], ["x" * 4097], ["x"] * 129), "tags": ("x", [5], [TOO_LONG], [str(key) for key in range(129)]),
     "properties": WRONG_2011["properties"], "copy_from": (5, "x" * 4097), "os_hash_algo": ("x" * 65, 5), "os_hash_value": ("x" * 129, 5), "nonsense": (5, None), "__class__": ("x",),
 }  # fmt: skip
 WRONG_NEW_RECORD = {"id": (*IDS[:-1], 5), "number": (*NO_INTEGERS, 0, "5", 2**31), "created_at": NO_TIMES, "updated_at": NO_TIMES, "deleted_at": NO_TIMES}  # fmt: skip

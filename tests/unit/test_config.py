@@ -11,6 +11,7 @@ from webob import Request, Response
 
 from glance import config
 from glance.config import ApiConfig, ConfigError, DaemonConfig, RegistryConfig
+from glance.core.quota import OPTIONS, UNLIMITED
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "glance.conf"
 
@@ -298,6 +299,27 @@ def test_what_is_no_number_with_a_unit(text):
 def test_only_numbers_of_bytes_have_units():
     with pytest.raises(ConfigError, match="bind_port must be"):
         ApiConfig.parse({}, {"bind_port": "9KB"})
+
+
+@pytest.mark.parametrize("option", OPTIONS.values())
+def test_quotas_of_an_image(option):
+    assert getattr(RegistryConfig.parse({}, {option: "-1"}), option) == UNLIMITED
+    assert getattr(RegistryConfig.parse({}, {option: "7"}), option) == 7
+    for text in ("-2", "--1", "- 1", "-1KB", "none"):
+        with pytest.raises(
+            ConfigError, match=rf"{option} must be a whole number from . to 2147483647, or -1 for any"
+        ):
+            RegistryConfig.parse({}, {option: text})
+
+
+def test_an_image_needs_one_location_at_least():
+    with pytest.raises(ConfigError, match="image_location_quota must be a whole number from 1"):
+        RegistryConfig.parse({}, {"image_location_quota": "0"})
+
+
+def test_only_some_numbers_may_be_unlimited():
+    with pytest.raises(ConfigError, match=r"image_count_quota must be a whole number from 0 to [0-9]+, not '-1'"):
+        RegistryConfig.parse({}, {"image_count_quota": "-1"})
 
 
 def test_quotas_are_of_the_registry_alone():
