@@ -192,7 +192,7 @@ def test_what_an_answer_lacks_has_its_default():
     assert records.decode_member({"image_id": UUID, "member": "ann"}) == Member(image_id=UUID, member="ann")
 
 
-@pytest.mark.parametrize("name", sorted(records.REQUIRED))
+@pytest.mark.parametrize("name", ["id", "number", "status", "visibility", "locations"])
 def test_an_answer_does_not_lack_what_tells_how_to_treat_the_image(name):
     with pytest.raises(Invalid, match=name):
         records.decode_image({key: value for key, value in ANSWER.items() if key != name})
