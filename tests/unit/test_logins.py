@@ -5,12 +5,13 @@ import base64
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import eventlet
 import pytest
 from webob import Request
 
-from glance.core.errors import GlanceError, IdentityUnavailable, TooManyAttempts
+from glance.core.errors import GlanceError, IdentityUnavailable, Invalid, TooManyAttempts
 from glance.core.inline import INLINE
 from glance.identity import logins, tokens, users
 from glance.identity.logins import BURST, CHECKERS, NAME_FACTOR, PER_MINUTE, WAITING, FailureLimit, PasswordLogins
@@ -178,6 +179,27 @@ def test_equal_logins_are_checked_once(checks: PasswordLogins) -> None:
     assert 1 <= len(gate.seen) < 10  # a thread that comes late checks again
 
 
+def test_right_passwords_count_for_nothing(checks: PasswordLogins) -> None:
+    for number in range(2 * BURST):
+        assert checks.check(b"%d" % number, f"user {number}", ATTACKER, INLINE, lambda: True)
+
+
+def test_familiar_callers_find_a_place_when_strangers_fill_the_queue(checks: PasswordLogins, in_time: None) -> None:
+    uploads, gate = Threads(1), Gate()
+    assert check(checks, 1, uploads, lambda: True) is True
+    strangers = [
+        eventlet.spawn(check, checks, number, uploads, lambda: gate(b"checked") is None)
+        for number in range(100, 100 + CHECKERS + WAITING)
+    ]
+    settle()
+    assert check(checks, 2, uploads, lambda: True) == IdentityUnavailable.reason
+    familiar = eventlet.spawn(check, checks, 1, uploads, lambda: True)
+    settle()
+    gate.open()
+    assert familiar.wait() is True
+    assert [stranger.wait() for stranger in strangers] == [True] * (CHECKERS + WAITING)
+
+
 def test_an_error_of_a_check_is_no_failed_login(checks: PasswordLogins) -> None:
     for _ in range(2 * BURST):
         with pytest.raises(ZeroDivisionError):
@@ -246,9 +268,29 @@ def test_the_minute_begins_when_the_file_was_last_seen_in_order(file: UsersFile,
     clock.now += 10 * tokens.GRACE
     file.read()
     path.unlink()
-    clock.now += tokens.GRACE  # without a request
+    clock.now += tokens.GRACE - tokens.LOOK
+    assert "alice" in file.read().by_name
+    clock.now += tokens.LOOK
     with pytest.raises(IdentityUnavailable):
         file.read()
+
+
+def test_a_file_is_tried_again_though_it_has_not_changed(
+    file: UsersFile, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory may have been closed, or the disk may have failed for a moment."""
+
+    def fail(path: Path) -> Users:
+        raise Invalid("Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(users, "load", fail)
+        file._version = None
+        clock.now += tokens.LOOK
+        with pytest.raises(IdentityUnavailable):
+            file.check()
+    clock.now += tokens.LOOK
+    file.check()
 
 
 def test_a_changed_mode_alone_is_noticed(file: UsersFile, path, clock: Clock) -> None:
@@ -273,7 +315,9 @@ def test_a_file_of_the_same_time_is_read_again(file: UsersFile, path, clock: Clo
     assert set(file.read().by_name) == {"carol"}
 
 
-def test_a_changed_password_is_checked_anew(file: UsersFile, path, clock: Clock) -> None:
+def test_a_changed_password_is_checked_anew(
+    file: UsersFile, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is remembered of a password ends with it."""
     login = Tokens(file, "admin", PasswordLogins(FailureLimit(clock=clock)))
     app = RequestId(Identify(lambda environ, start_response: [], login))
@@ -295,6 +339,9 @@ def test_a_changed_password_is_checked_anew(file: UsersFile, path, clock: Clock)
     users.update(path, lambda known: known.added(first))
     clock.now += tokens.LOOK
     assert (ask("first password"), ask("second password")) == (True, False)
+    with monkeypatch.context() as patched:  # it is remembered, and not checked again
+        patched.setattr(users, "verify", lambda user, password: False)
+        assert ask("first password")
     users.update(path, change)
     clock.now += tokens.LOOK
     assert (ask("first password"), ask("second password")) == (False, True)
