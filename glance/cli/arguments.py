@@ -12,6 +12,8 @@ _ENDPOINT = re.compile(
     r"(?:(https?)://)?(?:\[([^\[\]]+)\]|([^\s/:@?#\\\[\]]+))(?::([0-9]+))?/?", re.ASCII | re.IGNORECASE
 )
 
+MAX_DIGITS = 19
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -49,26 +51,31 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
+def is_number(text: str, *, least: int, most: int) -> bool:
+    """Return True for ASCII digits within these bounds. int() would take very long for many of them."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and least <= int(text) <= most
+
+
 def port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
+    if not is_number(text, least=1, most=65_535):
         raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
     return int(text)
 
 
 def count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+    if not is_number(text, least=1, most=2**31 - 1):
         raise argparse.ArgumentTypeError(f"a whole number from 1 is expected, not {text!r}")
     return int(text)
 
 
 def seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 2**31):
+    if not is_number(text, least=0, most=2**31 - 1):
         raise argparse.ArgumentTypeError(f"a time is a whole number of seconds, not {text!r}")
     return int(text)
 
 
 def days(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 6):
+    if not is_number(text, least=0, most=99_999):
         raise argparse.ArgumentTypeError(f"an age is a whole number of days, not {text!r}")
     return int(text)
 

@@ -36,8 +36,9 @@ OPEN = {  # what is worth a warning at start
 OPEN_FILES = 32_768  # each connection, and each image on its way, needs one
 
 _SECRET_NAME = re.compile(r"key|password|secret", re.IGNORECASE)
-# Up to the last "@": a password that holds a "/" or an "@" makes no good URL, and is a password all the same.
-_SECRET_IN_URL = re.compile(r"(/[^:/@\s]*:)\S*@|(password=)[^&\s]*", re.IGNORECASE)
+_WORD = re.compile(r"\S+")
+_USER_IN_URL = re.compile(r"/[^:/@]*:")
+_PASSWORD_PARAMETER = re.compile(r"(password=)[^&]*", re.IGNORECASE)
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
@@ -240,4 +241,12 @@ def shown_option(name: str, value: object) -> str:
         return ""
     if _SECRET_NAME.search(name):
         return "***"
-    return _SECRET_IN_URL.sub(lambda found: (found[1] + "***@") if found[1] else found[2] + "***", str(value))
+    return _WORD.sub(lambda word: _hide_password(word[0]), str(value))
+
+
+def _hide_password(url: str) -> str:
+    """A password lasts to the last "@": one that contains a "/" or an "@" makes no valid URL, but is still secret."""
+    front, at, rest = url.rpartition("@")
+    if at and (user := _USER_IN_URL.search(front)) is not None:
+        url = f"{front[: user.end()]}***@{rest}"
+    return _PASSWORD_PARAMETER.sub(r"\1***", url)

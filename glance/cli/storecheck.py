@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 3600):
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 0 < int(text) <= 3600):
         raise argparse.ArgumentTypeError(f"a time is a number of seconds from 1 to 3600, not {text!r}")
     return int(text)
 

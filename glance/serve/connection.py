@@ -196,14 +196,27 @@ class Connection:
         return block or self._recv(most)
 
     def receive_line(self, most: int) -> bytes:
-        while (end := self._buffer.find(b"\r\n", self._at, self._at + most + 2)) < 0:
-            if len(self._buffer) - self._at > most + 1:
-                raise ValueError(f"a line of the body has more than {most} bytes")
-            self._buffer = self._buffer[self._at :] + self._recv(RECEIVE)
-            self._at = 0
+        end = self._buffer.find(b"\r\n", self._at, self._at + most + 2)
+        if end < 0:
+            end = self._receive_line_end(most)
         line = self._buffer[self._at : end]
         self._at = end + 2
         return line
+
+    def _receive_line_end(self, most: int) -> int:
+        """Receive the rest of a line, and return where it ends in the buffer. Each byte is searched once."""
+        received = bytearray(self._buffer[self._at :])
+        end = searched = -1
+        try:
+            while end < 0:
+                if len(received) > most + 1:
+                    raise ValueError(f"a line of the body has more than {most} bytes")
+                searched = len(received)
+                received += self._recv(RECEIVE)
+                end = received.find(b"\r\n", max(searched - 1, 0), most + 2)
+        finally:
+            self._buffer, self._at = bytes(received), 0
+        return end
 
     def give_way(self) -> None:
         eventlet.sleep(0)
@@ -252,7 +265,7 @@ class Connection:
             started = time.monotonic()
             head = heads.parse(data)
         except heads.RefusedError as refused:
-            self._refuse(output, refused)
+            self._refuse_head(output, refused)
             self._log(output, None, None, started, self.address)
             self._linger()
             return False
@@ -296,23 +309,30 @@ class Connection:
         if not self._buffer:
             return None
         self.idle_since = None
-        timeout = eventlet.Timeout(HEAD_TIMEOUT, HeadTimeoutError("the head of the request took too long"))
-        try:
-            begun = False
-            while (end := self._buffer.find(b"\r\n\r\n")) < 0 and len(self._buffer) <= heads.MAX_HEAD:
-                begun = begun or heads.has_request_line(self._buffer)
-                heads.check_line_ends(self._buffer)
-                self._buffer += self._recv(RECEIVE)
-        except ConnectionError:
-            return None
-        except TimeoutError as error:
-            raise heads.RefusedError("408 Request Timeout", str(error)) from None
-        finally:
-            timeout.cancel()
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            try:
+                end = self._receive_head_end()
+            except ConnectionError:
+                return None
         if end < 0 or end > heads.MAX_HEAD:
             raise heads.RefusedError("431 Request Header Fields Too Large", f"a head over {heads.MAX_HEAD} bytes")
         self._at = end + 4
         return self._buffer[:end]
+
+    def _receive_head_end(self) -> int:
+        """Receive the rest of a head, and return where its empty line is in the buffer, or -1 if it is too long."""
+        head = heads.PartialHead(self._buffer)
+        timeout = eventlet.Timeout(HEAD_TIMEOUT, HeadTimeoutError("the head of the request took too long"))
+        try:
+            while (end := head.find_end()) < 0 and len(head.data) <= heads.MAX_HEAD:
+                head.data += self._recv(RECEIVE)
+        except TimeoutError as error:
+            raise heads.RefusedError("408 Request Timeout", str(error)) from None
+        finally:
+            timeout.cancel()
+        self._buffer = bytes(head.data)
+        return end
 
     def _continuer(self, head: heads.Head, output: Output) -> Callable[[], None]:
         def send_continue() -> None:
@@ -354,11 +374,9 @@ class Connection:
     def _admitted(self, client: str, output: Output) -> Iterator[bool]:
         """Yield True if the client's limits allow a request; otherwise it has been answered."""
         service = self._service
-        wait = service.rate.wait(client) if service.rate is not None else 0
-        if wait:
-            seconds = math.ceil(wait)
-            text = f"too many requests from your address: try again in {seconds} s"
-            output.plain("429 Too Many Requests", text, ("Retry-After", str(seconds)))
+        excess = self._check_rate(client)
+        if excess is not None:
+            output.plain(excess.status, str(excess), *excess.headers)
             yield False
         elif self.is_proxied:
             try:
@@ -372,9 +390,26 @@ class Connection:
         else:
             yield True
 
+    def _refuse_head(self, output: Output, refused: heads.RefusedError) -> None:
+        """Answer a head that is refused. It counts for the rate of its client like any other request.
+
+        Behind a trusted proxy the client is not known, and its requests must not count for the proxy: the proxy's own
+        health checks would be refused."""
+        excess = None if self.is_proxied else self._check_rate(self.client)
+        self._refuse(output, excess or refused)
+
+    def _check_rate(self, client: str) -> heads.RefusedError | None:
+        """Count a request, and return the reason to refuse it, or None if it is within the client's rate."""
+        wait = self._service.rate.wait(client) if self._service.rate is not None else 0
+        if not wait:
+            return None
+        seconds = math.ceil(wait)
+        text = f"too many requests from your address: try again in {seconds} s"
+        return heads.RefusedError("429 Too Many Requests", text, ("Retry-After", str(seconds)))
+
     def _refuse(self, output: Output, refused: heads.RefusedError) -> None:
         try:
-            output.plain(refused.status, str(refused))
+            output.plain(refused.status, str(refused), *refused.headers)
         except ClientGoneError as gone:
             LOG.debug("%s left: %s", self.address, gone)
 

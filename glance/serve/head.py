@@ -15,10 +15,12 @@ MAX_HEAD = 64 * 1024  # bytes of a head
 TLS_RECORD = b"\x16"  # the first byte of a TLS handshake, RFC 8446 §5.1
 NO_REQUEST_LINE = "the request line must be `METHOD /path HTTP/1.1`"
 MAX_HEADERS = 200  # header lines; 128 properties and what clients add
+LONGEST_METHOD = 32  # characters
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~]+) HTTP/1\.([01])")
 _METHOD_BEGINS = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |\Z)")
-_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+# Adjacent parts must not match the same character: a line that does not match would be tried in n² ways.
+_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _HOST = re.compile(rb"[!-~]*")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(/[^#]*|\?[^#]*|)", re.IGNORECASE)
@@ -45,11 +47,12 @@ SINGLE = (
 
 
 class RefusedError(Exception):
-    """A request that is answered with `status` and a closed connection."""
+    """A request that is answered with `status`, these further headers and a closed connection."""
 
-    def __init__(self, status: str, text: str) -> None:
+    def __init__(self, status: str, text: str, *headers: tuple[str, str]) -> None:
         super().__init__(text)
         self.status = status
+        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,26 +68,40 @@ class Head:
     expects_continue: bool
 
 
-# Probes send "GET /" as in HTTP/0.9, lines that end in LF, or a TLS handshake, and wait for an answer. The empty line
-# that ends a head never comes, so these two look at what has arrived.
+class PartialHead:
+    """The beginning of a head that arrives in pieces.
 
+    Each byte is searched once, however small the pieces are. What has arrived is checked before the end does: probes
+    send "GET /" as in HTTP/0.9, lines that end in LF, or a TLS handshake, and wait for an answer.
+    """
 
-def has_request_line(data: bytes) -> bool:
-    """Return True if the request line of an incomplete head has arrived.
+    def __init__(self, data: bytes) -> None:
+        self.data = bytearray(data)
+        self._searched = 0
+        self._has_request_line = False
 
-    Raises RefusedError if it is none, or cannot become one."""
-    line, ended, _ = data.partition(b"\n")
-    if not _METHOD_BEGINS.match(line):
-        raise _bad("a TLS handshake, but this port speaks HTTP" if line[:1] == TLS_RECORD else NO_REQUEST_LINE)
-    if ended and not _REQUEST_LINE.fullmatch(line.removesuffix(b"\r")):
-        raise _bad(NO_REQUEST_LINE)
-    return bool(ended)
+    def find_end(self) -> int:
+        """Return the offset of the empty line's CR LF CR LF, or -1 if it has not arrived.
 
+        Raises RefusedError if what has arrived cannot become a head."""
+        searched, self._searched = self._searched, len(self.data)
+        end = self.data.find(b"\r\n\r\n", max(searched - 3, 0))
+        if end < 0:
+            if not self._has_request_line:
+                self._check_request_line(searched)
+            if self.data.count(b"\n", searched) != self.data.count(b"\r\n", max(searched - 1, 0)):
+                raise _bad("a line of the head does not end in CR LF")
+        return end
 
-def check_line_ends(data: bytes) -> None:
-    """Raises RefusedError if a line does not end in CR LF."""
-    if data.count(b"\n") != data.count(b"\r\n"):
-        raise _bad("a line of the head does not end in CR LF")
+    def _check_request_line(self, searched: int) -> None:
+        length = self.data.find(b"\n", searched)
+        if not _METHOD_BEGINS.match(self.data[: length if 0 <= length < LONGEST_METHOD else LONGEST_METHOD + 1]):
+            is_tls = self.data[:1] == TLS_RECORD
+            raise _bad("a TLS handshake, but this port speaks HTTP" if is_tls else NO_REQUEST_LINE)
+        if length >= 0:
+            self._has_request_line = True
+            if not _REQUEST_LINE.fullmatch(self.data[:length].removesuffix(b"\r")):
+                raise _bad(NO_REQUEST_LINE)
 
 
 def parse(data: bytes) -> Head:
@@ -128,7 +145,7 @@ def _fields(lines: list[bytes]) -> dict[bytes, bytes]:
         found = _FIELD_LINE.fullmatch(line)
         if found is None:
             raise _bad("a header line is not `name: value`")
-        name, value = found[1].lower(), found[2].rstrip(b" \t")
+        name, value = found[1].lower(), found[2].strip(b" \t")
         if b"_" in name and not name.startswith(UNDERSCORES_ALLOWED):
             continue
         if name == b"host" and (name in fields or not _HOST.fullmatch(value)):

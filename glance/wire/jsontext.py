@@ -7,17 +7,23 @@ from typing import NoReturn
 
 from glance.core.errors import Invalid
 
+MAX_DIGITS = 100  # of a whole number: int() takes the square of the time for twice as many
+
 
 def parse(data: bytes) -> object:
     """The value of a JSON text in UTF-8. Raises Invalid for anything else: duplicate keys, NaN,
     and numbers that would become infinite included."""
     try:
         value: object = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_no_number,
         )
     except UnicodeDecodeError:
         raise Invalid("a JSON body must be UTF-8") from None
-    except (ValueError, RecursionError) as error:  # JSONDecodeError, or a number of too many digits
+    except (ValueError, RecursionError) as error:  # JSONDecodeError, for example
         raise Invalid("the body is not JSON, or is nested too deeply") from error
     return value
 
@@ -31,6 +37,12 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise Invalid("the body has an object with the same key twice")
     return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise Invalid("the body has a number that is too large")
+    return int(text)
 
 
 def _finite(text: str) -> float:

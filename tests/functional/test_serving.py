@@ -352,6 +352,22 @@ def test_who_asks_too_often_is_told_when_to_come_back_and_nobody_else_is(start):
     wait_until(lambda: live.ask(request()).status == 200, "he is served again")
 
 
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: a\r\nbroken\r\n\r\n", b"GET / HTTP/2\n", b"\x16\x03\x01"], ids=["header", "line", "tls"])  # fmt: skip
+def test_refused_heads_count_for_the_rate(start, data):
+    live = start("--rate", "1", "--burst", "3")
+    statuses = [live.ask(data).status for _ in range(3)]
+    assert statuses == [400, 400, 400]
+    wait_until(lambda: 429 in [live.ask(data).status for _ in range(4)], "refused heads are refused for their number")
+    wait_until(lambda: [live.ask(data).status for _ in range(4)] and live.ask(request()).status == 429, "so is the next request")  # fmt: skip
+
+
+def test_refused_heads_behind_a_trusted_proxy_do_not_count_for_the_proxy(start):
+    live = start("--rate", "1", "--burst", "1", "--trusted-proxies", "127.0.0.1")
+    broken = b"GET / HTTP/1.1\r\nHost: a\r\nbroken\r\n\r\n"
+    assert [live.ask(broken).status for _ in range(10)] == [400] * 10
+    assert live.ask(request()).status == 200
+
+
 def test_a_body_of_who_asks_too_often_is_not_asked_for(start):
     live = start("--rate", "1", "--burst", "1")
     late = post(b"Content-Length: 1000000", b"Expect: 100-continue")
