@@ -291,8 +291,9 @@ class ApiConfig(DaemonConfig):
     )
     http_store_allowed_hosts: str = _option(
         "",
-        "Where images of third parties may lie beside the public Internet: host names, addresses and networks such "
-        "as 10.1.0.0/16, separated by commas. Loopback, private and other inside addresses are closed otherwise.",
+        "Hosts of third parties' images beside the public Internet: host names, addresses and networks such as "
+        "10.1.0.0/16, separated by commas; an entry with a port, such as mirror.example.internal:8080 or "
+        "[fd00::/8]:8080, opens that port only. Loopback, private and other inside addresses are closed otherwise.",
     )
     http_store_proxy: str = _option(
         "",

@@ -5,6 +5,8 @@ A URL of a user must not reach what only this server can reach: its own ports, i
 address (CVE-2017-7200, CVE-2026-34881, CVE-2026-71196 to -71198). So a name is resolved here, once. It is refused if
 any of its addresses is not a public one, and the connection goes to the addresses that were judged. The same
 judgement is made when a URL is registered, when it is fetched, and at every redirect.
+
+Closed networks are listed here: the lists in Python's ipaddress differ between its versions.
 """
 
 import ipaddress
@@ -12,10 +14,12 @@ import re
 import socket
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
 from glance.core.errors import Invalid, StoreDown
+from glance.store.local_address import is_local
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -26,9 +30,40 @@ LOOKUP_PATIENCE = 10.0  # seconds that a name may wait for its turn
 PORTS = {"http": 80, "https": 443}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: holds an IPv4 address in its last 32 bits
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291: all that IANA gives out
+CLOSED = tuple(
+    map(
+        ipaddress.ip_network,
+        (  # IANA's special-purpose registries, and what clouds have made of public addresses
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared by carriers; metadata of Alibaba Cloud
+            "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # platform services of Azure
+            "169.254.0.0/16",  # link-local; metadata of most clouds
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments; metadata of Oracle Cloud
+            "192.0.2.0/24",  # documentation
+            "192.31.196.0/24",  # AS112: whoever runs one nearby
+            "192.52.193.0/24",  # multicast tunnels: the nearest relay
+            "192.88.99.0/24",  # 6to4: the nearest relay
+            "192.168.0.0/16",  # private
+            "192.175.48.0/24",  # AS112
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, broadcast
+            "2001::/23",  # protocol assignments, but for Teredo
+            "2001:db8::/32",  # documentation
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation
+        ),
+    )
+)
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _CONTROL = re.compile(rb"[\0-\x1f\x7f]")
+_ENTRY = re.compile(r"(?:\[([^\[\]]*)\]|([^:]*))(?::([0-9]{1,5}))?", re.ASCII)  # of `allowed`, with a port or without
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?", re.ASCII)  # urlsplit() reads http://a[::1]b/ as well
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*", re.ASCII)
 _INSIDE = re.compile(  # names that mean something else on another network: RFC 6761, RFC 6762, RFC 8375 and usage
@@ -52,7 +87,8 @@ class Guard:
     """Judges URLs.
 
     `allowed` opens what is closed by default: host names, addresses, and networks such as 10.1.0.0/16. Host names
-    are compared without regard to letter case and a trailing dot.
+    are compared without regard to letter case and a trailing dot. An entry with a port, such as mirror.example:8080
+    or [fd00::/8]:8080, opens that port only.
 
     With `resolve` False names are judged and not resolved, because a proxy does that: names of one label and those
     of domains that are not public are closed.
@@ -60,18 +96,16 @@ class Guard:
 
     def __init__(self, allowed: Iterable[str] = (), *, resolve: bool = True) -> None:
         """Raise ValueError for an entry that is neither a name nor an address nor a network."""
-        self._names: set[str] = set()
-        self._networks: list[Network] = []
+        self._names: set[tuple[str, int | None]] = set()
+        self._networks: list[tuple[Network, int | None]] = []
         self._resolves = resolve
         self._lookups = threading.BoundedSemaphore(LOOKUPS)
         for entry in allowed:
-            try:
-                self._networks.append(ipaddress.ip_network(entry))
-            except ValueError:
-                name = entry.lower().removesuffix(".")
-                if not _NAME.fullmatch(name) or _NUMERIC.fullmatch(name.rpartition(".")[2]):
-                    raise ValueError(f"{entry!r} is no host name, address or network") from None
-                self._names.add(name)
+            host, port = _parse_entry(entry)
+            if isinstance(host, str):
+                self._names.add((host, port))
+            else:
+                self._networks.append((host, port))
 
     def judge(self, url: str) -> Target:
         """Take a URL apart, resolve its host, and return where to connect to.
@@ -79,11 +113,11 @@ class Guard:
         Raises Invalid, and StoreDown if the name cannot be resolved now."""
         scheme, host, port, path = _parse(url)
         if not self._resolves and not _is_address(host):
-            if host not in self._names and _INSIDE.fullmatch(host):
+            if not self._is_named(host, port) and _INSIDE.fullmatch(host):
                 raise _refused()
             return Target(scheme, host, port, path, ())
         addresses = self._resolve(host, port)
-        if host not in self._names and not all(self._may_reach(address) for address in addresses):
+        if not self._is_named(host, port) and not all(self._may_reach(address, port) for address in addresses):
             raise _refused()
         return Target(scheme, host, port, path, tuple(map(str, addresses)))
 
@@ -104,15 +138,37 @@ class Guard:
             raise _refused()
         return list(dict.fromkeys(addresses))
 
-    def _may_reach(self, address: Address) -> bool:
-        if any(address in network for network in self._networks):
+    def _is_named(self, host: str, port: int) -> bool:
+        return (host, None) in self._names or (host, port) in self._names
+
+    def _may_reach(self, address: Address, port: int) -> bool:
+        if any(address in network and only in (None, port) for network, only in self._networks):
             return True
         inner = _inner(address)
         if inner is not None:
-            return self._may_reach(inner)
-        if address.version == 6 and address not in GLOBAL_UNICAST:
-            return False
-        return address.is_global and not address.is_multicast and not address.is_reserved and not _is_ours(address)
+            return self._may_reach(inner, port)
+        return _is_public(address) and not is_local(address)
+
+
+def _parse_entry(entry: str) -> tuple[str | Network, int | None]:
+    """Return the host name or network of an entry of `allowed`, and its port or None. Raises ValueError."""
+    with suppress(ValueError):
+        return ipaddress.ip_network(entry), None  # an IPv6 address needs brackets only before a port
+    found = _ENTRY.fullmatch(entry)
+    bracketed, host, port = found.groups() if found else (None, entry, None)
+    number = None if port is None else int(port)
+    if number is not None and not 0 < number < 65536:
+        raise ValueError(f"{entry!r} must name a port from 1 to 65535")
+    if bracketed is not None:
+        with suppress(ValueError):
+            return ipaddress.IPv6Network(bracketed), number
+    else:
+        with suppress(ValueError):
+            return ipaddress.IPv4Network(host), number
+        name = host.lower().removesuffix(".")
+        if _NAME.fullmatch(name) and not _NUMERIC.fullmatch(name.rpartition(".")[2]):
+            return name, number
+    raise ValueError(f"{entry!r} is not a host name, address or network, with a port or without")
 
 
 def resolve_redirect(url: str, location: bytes) -> str:
@@ -192,15 +248,10 @@ def _inner(address: Address) -> Address | None:
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
 
 
-def _is_ours(address: Address) -> bool:
-    """Return True if the address is one of this machine's: only those can be bound to."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.bind((str(address), 0))
-        except OSError:
-            return False
-    return True
+def _is_public(address: Address) -> bool:
+    if any(address in network for network in CLOSED):
+        return False
+    return address.version == 4 or address in GLOBAL_UNICAST
 
 
 def _refused() -> Invalid:

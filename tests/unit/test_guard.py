@@ -67,8 +67,11 @@ def test_defaults(resolve, url, port, path):
 INSIDE = [
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
     "100.64.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "192.0.0.1", "198.18.0.1", "192.0.2.1",
+    "168.63.129.16", "192.0.0.9", "192.0.0.192", "192.88.99.1", "198.51.100.1", "203.0.113.1", "0.1.2.3", "100.100.100.200",
     "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[fe80::1]", "[fc00::1]", "[fd12:3456::1]", "[ff02::1]",
     "[64:ff9b::7f00:1]", "[64:ff9b::a00:1]", "[2002:7f00:1::]", "[2002:a00:1::1]", "[2001:db8::1]", "[100::1]", "[fec0::1]",
+    "[3fff::1]", "[3fff:fff::1]", "[5f00::1]", "[64:ff9b:1::1]", "[2001:1::1]", "[2001:4:112::1]", "[2001:20::1]", "[2001:30::1]", "[2001:1ff::1]",
+    "[64:ff9b::a83f:8110]", "[2002:a83f:8110::]", "[::ffff:168.63.129.16]", "[::1:2:3]", "[4000::1]",
 ]  # fmt: skip
 
 
@@ -80,17 +83,33 @@ def test_what_is_not_public_is_closed(resolve, host):
 @pytest.mark.parametrize("host", INSIDE)
 def test_closed_addresses_are_closed_even_if_they_cannot_be_bound(resolve, monkeypatch, host):
     """That this machine can bind an address, as it can any multicast one, is not what closes it."""
-    monkeypatch.setattr(guard, "_is_ours", lambda address: False)
+    monkeypatch.setattr(guard, "is_local", lambda address: False)
     refused(f"http://{host}/")
+
+
+@pytest.mark.parametrize("host", INSIDE)
+def test_the_list_of_closed_networks_does_not_depend_on_python(resolve, monkeypatch, host):
+    """What the ipaddress of another version says is not what closes an address."""
+    monkeypatch.setattr(guard, "is_local", lambda address: False)
+    for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        monkeypatch.setattr(kind, "is_global", True)
+        monkeypatch.setattr(kind, "is_reserved", False)
+        monkeypatch.setattr(kind, "is_multicast", False)
+    refused(f"http://{host}/")
+
+
+@pytest.mark.parametrize("host", ["168.63.129.17", "192.0.1.1", "192.88.98.1", "[2001:200::1]", "[3ffe::1]"])
+def test_neighbours_of_closed_networks_are_open(resolve, host):
+    assert Guard().judge(f"http://{host}/").addresses == (host.strip("[]"),)
 
 
 @pytest.mark.parametrize("host", ["64:ff9b::5db8:d70e", "2002:5db8:d70e::1", "2001:0:4136:e378:8000:63bf:a247:28f1"])
 def test_an_address_that_wraps_a_public_one_is_as_open_as_that(resolve, host):
-    assert Guard().judge(f"http://[{host}]/").address == host
+    assert Guard().judge(f"http://[{host}]/").addresses == (host,)
 
 
 @pytest.mark.parametrize(("url", "told"), [
-    ("http://user:password@public.example/", "user name"), ("http://public.example\\@x/", "ASCII characters"), ("http:public.example", "http:// or"),
+    ("http://user:password@public.example/", "user name"), ("http://public.example\\@x/", "backslashes"), ("http:public.example", "http:// or"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_url_is_said(resolve, url, told):
     assert told in refused(url)
@@ -200,14 +219,9 @@ def test_a_name_is_resolved_once_and_the_judged_address_is_used(resolve):
 
 
 def test_our_own_public_addresses_are_closed(resolve, monkeypatch):
-    monkeypatch.setattr(guard, "_is_ours", lambda address: str(address) == PUBLIC)
+    monkeypatch.setattr(guard, "is_local", lambda address: str(address) == PUBLIC)
     refused("http://public.example/")
     assert Guard().judge(f"http://{OTHER}/").addresses == (OTHER,)
-
-
-def test_this_machines_addresses_are_known_as_ours():
-    assert guard._is_ours(guard.ipaddress.ip_address("127.0.0.1"))
-    assert not guard._is_ours(guard.ipaddress.ip_address(PUBLIC))
 
 
 @pytest.mark.parametrize(("allowed", "url"), [
@@ -215,6 +229,9 @@ def test_this_machines_addresses_are_known_as_ours():
     (["INSIDE.example"], "http://Inside.Example/"), (["10.0.0.0/8"], "http://two.example/"), (["::1"], "http://[::1]/"),
     (["127.0.0.0/8"], "http://[::ffff:127.0.0.1]/"), (["inside.example."], "http://inside.example/"),
     (["inside.example"], "http://INSIDE.example./"),
+    (["127.0.0.1:8080"], "http://127.0.0.1:8080/"), (["127.0.0.0/8:80"], "http://inside.example/"), (["[::1]:443"], "https://[::1]/"),
+    (["[::1]"], "http://[::1]:1/"), (["[fd00::/8]:80"], "http://[fd00::1]/"), (["Inside.example.:65535"], "http://inside.example:65535/"),
+    (["inside.example:1", "inside.example:2"], "http://inside.example:2/"), (["127.0.0.1:80"], "http://[::ffff:127.0.0.1]/"),
 ])  # fmt: skip
 def test_an_operator_may_open(resolve, allowed, url):
     Guard(allowed).judge(url)
@@ -223,14 +240,19 @@ def test_an_operator_may_open(resolve, allowed, url):
 @pytest.mark.parametrize(("allowed", "url"), [
     (["inside.example"], "http://127.0.0.1/"), (["10.0.0.0/8"], "http://127.0.0.1/"), (["example"], "http://inside.example/"),
     (["127.0.0.2"], "http://127.0.0.1/"), (["two.example"], "http://inside.example./"),
+    (["127.0.0.1:8080"], "http://127.0.0.1/"), (["inside.example:80"], "https://inside.example/"), (["[::1]:443"], "http://[::1]/"),
+    (["127.0.0.0/8:80"], "http://inside.example:81/"), (["127.0.0.1:80"], "http://[::ffff:127.0.0.1]:81/"),
 ])  # fmt: skip
 def test_what_is_opened_opens_nothing_else(resolve, allowed, url):
     refused(url, allowed)
 
 
-@pytest.mark.parametrize("entry", ["", "a b", "10.0.0.1/8", "http://x", "*", "*.example", "10.0.0", "x/8"])
+@pytest.mark.parametrize("entry", [
+    "", "a b", "10.0.0.1/8", "http://x", "*", "*.example", "10.0.0", "x/8",
+    "x:", "x:0", "x:65536", "x:y", "[x]:80", "[10.0.0.1]:80", "::1:x", "[::1", "10.0.0.1:80:80",
+])  # fmt: skip
 def test_an_entry_that_is_none(entry):
-    with pytest.raises(ValueError, match="no host name, address or network"):
+    with pytest.raises(ValueError, match=r"is not a host name, address or network|must name a port"):
         Guard([entry])
 
 
@@ -254,4 +276,5 @@ def test_any_text_is_a_public_target_or_refused(text):
             target = Guard().judge(text)
         except Invalid:
             return
-    assert all(ipaddress.ip_address(address).is_global for address in target.addresses)
+    for address in map(ipaddress.ip_address, target.addresses):
+        assert guard._inner(address) is not None or (address.is_global and not address.is_multicast)
