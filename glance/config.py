@@ -401,6 +401,23 @@ class Loaded:
         context.create = lambda: app  # for the filters to be put around this very one
         return outer.create(), app
 
+    def identifies_callers(self) -> bool:
+        """Return True if one of the filters in front of the application identifies callers. Raises ConfigError."""
+        if self._file is None:
+            return False
+        with self._file.explained():
+            factories = _iter_factories(self._file.get_context(loadwsgi.APP, self._daemon))
+            return any(getattr(factory, "identifies_callers", False) for factory in factories)
+
+
+def _iter_factories(context: Any) -> Iterator[object]:
+    """Yield the factories of an application and of its filters, however the file has combined them."""
+    yield context.object
+    inner = [getattr(context, name, None) for name in ("filter_context", "app_context", "next_context")]
+    for one in (*inner, *getattr(context, "filter_contexts", ())):
+        if one is not None:
+            yield from _iter_factories(one)
+
 
 def find_file(given: str | None) -> Path | None:
     """The configuration file, absolute: the given one, or the first found in SEARCHED; None: there is none.

@@ -120,6 +120,8 @@ class Control:
                 server, launch = launched[0]
                 if (problem := launch.wait()) is not None:
                     failed = _complain(f"{server.name} did not start: {problem.rstrip('.')}. Log: {launch.log}")
+                for warning in launch.warnings:
+                    _complain(f"WARNING: {server.name}: {warning}")
                 launched.pop(0)
         finally:
             for _, launch in launched:  # interrupted: nobody would know whether these ever answer

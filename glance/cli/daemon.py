@@ -28,10 +28,10 @@ from glance.serve.tls import Tls
 from glance.version import VERSION
 
 OPEN = {  # what is worth a warning at start
-    "glance-api": "no filter identifies callers, and {host} is open to other hosts: whoever reaches it may do "
-    "everything (see docs/identity.md)",
-    "glance-registry": "there is no registry_key, and {host} is open to other hosts: whoever reaches it may do "
-    "everything (see docs/identity.md)",
+    "glance-api": "no filter identifies callers, and {host} is open to other hosts: every client that reaches it "
+    "has all rights (see docs/identity.md)",
+    "glance-registry": "there is no registry_key, and {host} is open to other hosts: every client that reaches it "
+    "has all rights (see docs/identity.md)",
 }
 OPEN_FILES = 32_768  # each connection, and each image on its way, needs one
 
@@ -115,11 +115,11 @@ def _serve(name: str, options: argparse.Namespace, legacy: Legacy | None, lifecy
             log.exception("the application cannot be loaded")
             raise Refusal(f"the application cannot be loaded: {type(error).__name__}: {error}") from error
 
-        closed = all(_is_loopback(sock.getsockname()[0]) for sock in sockets)
-        if app is bare and not settings.registry_key and not closed:
-            log.warning("%s", OPEN[name].format(host=settings.bind_host))
+        trusted = loaded.identifies_callers() if name == "glance-api" else bool(settings.registry_key)
+        if not trusted and not all(_is_loopback(sock.getsockname()[0]) for sock in sockets):
+            lifecycle.warn(OPEN[name].format(host=settings.bind_host))
         if path is not None and path.stat().st_mode & stat.S_IROTH and _holds_secrets(settings):
-            log.warning("%s holds a key or a password, and every user of this machine can read it: chmod o-r", path)
+            lifecycle.warn(f"{path} holds a key or a password, and every user of this machine can read it: chmod o-r")
 
         def ready() -> None:
             log.info("%s %s answers at %s://%s", name, VERSION, settings.scheme, address)

@@ -31,6 +31,7 @@ class Launch:
     def __init__(self, command: Sequence[str], pid_file: PidFile, log: Path, folder: Path | None = None) -> None:
         """Raises LaunchError, PidFileError, and leaves nothing then."""
         self.log = log
+        self.warnings: list[str] = []  # of a daemon that answers
         self._pid_file = pid_file
         self._folder = folder
         self._claim = pid_file.claim()
@@ -57,6 +58,7 @@ class Launch:
             sudden = self._child.returncode is not None and self._readiness.status is None
             self.discard()
             return (sudden and self._last_line()) or problem
+        self.warnings = self._readiness.warnings
         self._readiness.close()
         self._release(keep=True)
         self._child.returncode = 0  # it runs on without us: Popen need not warn that nobody waits for it

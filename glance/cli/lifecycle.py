@@ -7,7 +7,7 @@ import time
 
 from glance.cli import init
 from glance.cli.launch import PID_DESCRIPTOR
-from glance.cli.process import notify, write_pid
+from glance.cli.process import WARNING_FIELD, notify, write_pid
 from glance.cli.title import set_title
 from glance.serve import succession
 from glance.serve.succession import SERVES, Legacy
@@ -35,6 +35,12 @@ class Lifecycle(succession.Lifecycle):
             self._legacy.settle(SERVES)
         else:
             notify(f"READY=1\nSTATUS={url}")
+
+    def warn(self, text: str) -> None:
+        """Write a warning to the log, and have glance-control show it to the operator."""
+        self._log.warning("%s", text)
+        if self._legacy is None:
+            notify(f"{WARNING_FIELD}={text}")
 
     def refuses(self, reason: str) -> None:
         if self._legacy is not None:

@@ -28,6 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+WARNING_FIELD = "X_GLANCE_WARNING"  # of sd_notify messages; systemd ignores fields whose names start with X_
 TICK = 0.05  # seconds between two looks at something that changes
 SETTLE = 2.0  # seconds that a locked pid file may take to name its process: it is just being started
 PROBE = 0.5  # seconds for which somebody else's look at a file may keep us from locking it
@@ -311,6 +312,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self.status: str | None = None  # the last words of the child
+        self.warnings: list[str] = []
         self._folder: Path | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
@@ -361,6 +363,8 @@ class Readiness:
             for line in data.decode("utf-8", "replace").splitlines():
                 if line == "READY=1":
                     return True
+                if line.startswith(f"{WARNING_FIELD}="):
+                    self.warnings.append(line.removeprefix(f"{WARNING_FIELD}="))
                 if line.startswith("STATUS="):
                     self.status = line.removeprefix("STATUS=")
 

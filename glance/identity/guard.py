@@ -4,7 +4,7 @@
 import difflib
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from webob import Request
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ADMIN_ROLE = "admin"
 Who = Callable[[Request], Context]
+Factory = TypeVar("Factory", bound=Callable[..., object])
 
 
 def guarded(app: "WSGIApplication", who: Who, *, challenge: str | None = None) -> "WSGIApplication":
@@ -32,6 +33,12 @@ def guarded(app: "WSGIApplication", who: Who, *, challenge: str | None = None) -
         return (app if is_open(environ) else inside)(environ, start_response)
 
     return filtered
+
+
+def identity_filter(factory: Factory) -> Factory:
+    """Mark a filter factory as one whose filter identifies callers: the daemon warns if there is none."""
+    factory.identifies_callers = True  # type: ignore[attr-defined]
+    return factory
 
 
 def add_check(app: "WSGIApplication", name: str, check: Check) -> None:

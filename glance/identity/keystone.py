@@ -28,6 +28,7 @@ OPTIONS = ("admin_role",)
 _CHECKED = "keystone.token_auth"  # what authtoken leaves in the environ; no client can
 
 
+@guard.identity_filter
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> "Callable[[WSGIApplication], WSGIApplication]":
     """Raises Invalid for options that cannot be used."""
     guard.check_options("keystone", local_conf, OPTIONS)

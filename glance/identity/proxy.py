@@ -31,6 +31,7 @@ OPTIONS = ("addresses", "admin_role", "roles_separator")
 _STATUS, _USER, _PROJECT, _TENANT, _ROLES = "X-Identity-Status", "X-User-Id", "X-Project-Id", "X-Tenant-Id", "X-Roles"
 
 
+@guard.identity_filter
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> "Callable[[WSGIApplication], WSGIApplication]":
     """Raises Invalid for options that cannot be used."""
     guard.check_options("proxy", local_conf, OPTIONS)

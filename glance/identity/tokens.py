@@ -44,6 +44,7 @@ GRACE = 60.0  # seconds for which the users of a file that has become unreadable
 REFUSED = "give the name and password of a user (HTTP Basic), or a token in X-Auth-Token"
 
 
+@guard.identity_filter
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> "Callable[[WSGIApplication], WSGIApplication]":
     """Raises Invalid for options and files that cannot be used."""
     guard.check_options("tokens", local_conf, OPTIONS)

@@ -313,10 +313,32 @@ def test_a_door_that_is_open_to_all_is_told_once(
 ) -> None:
     text = installation.config.read_text()
     installation.config.write_text(text.replace("bind_host = 127.0.0.1\n", f"{options}\n"))
-    installation.start(server)
+    started = installation.control(server, "start")
+    assert started.returncode == 0, started.stderr
     log = (installation.folder / "log" / f"glance-{server}.log").read_text()
     told = {"api": "no filter identifies callers", "registry": "there is no registry_key"}[server]
     assert [line.split()[2] for line in log.splitlines() if told in line] == ["WARNING"] * warned
+    assert started.stderr.count(f"WARNING: glance-{server}: {told}") == warned
+
+
+PASSING_FILTER = """\
+[filter:pass]
+paste.filter_app_factory = paste.deploy.config:make_prefix_middleware
+[pipeline:glance-{server}]
+pipeline = pass app
+"""
+
+
+@pytest.mark.parametrize(("server", "key"), [("api", "registry_key = a-key-of-both"), ("registry", "")])
+def test_a_filter_that_identifies_nobody_and_a_key_for_the_registry_close_nothing(
+    installation: Installation, server: str, key: str
+) -> None:
+    text = installation.config.read_text().replace("bind_host = 127.0.0.1\n", "bind_host = 0.0.0.0\n")
+    text = text.replace("[DEFAULT]\n", f"[DEFAULT]\n{key}\n").replace(f"[app:glance-{server}]", "[app:app]")
+    installation.config.write_text(text + PASSING_FILTER.format(server=server))
+    installation.config.chmod(0o600)
+    started = installation.control(server, "start")
+    assert re.fullmatch(rf"WARNING: glance-{server}: .+ is open to other hosts: .+\n", started.stderr)
 
 
 # Users of a file

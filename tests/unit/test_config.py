@@ -409,6 +409,40 @@ def test_a_pipeline_over_the_application(write, monkeypatch):
     assert (response.headers["X-Marks"], response.text) == ("ba", "1234")
 
 
+# Filters
+
+
+PIPELINES = """\
+[app:app]
+paste.app_factory = glance.server:app_factory
+[app:filtered]
+paste.app_factory = glance.server:app_factory
+filter-with = proxy
+[filter:proxy]
+paste.filter_factory = glance.identity.proxy:filter_factory
+[filter:keystone]
+paste.filter_factory = glance.identity.keystone:filter_factory
+[filter:tokens]
+paste.filter_factory = glance.identity.tokens:filter_factory
+[filter:other]
+paste.filter_app_factory = paste.deploy.config:make_prefix_middleware
+"""
+
+
+@pytest.mark.parametrize(("section", "identifies"), [
+    ("[pipeline:glance-api]\npipeline = app", False), ("[pipeline:glance-api]\npipeline = other app", False),
+    ("[pipeline:glance-api]\npipeline = tokens app", True), ("[pipeline:glance-api]\npipeline = other keystone other app", True),
+    ("[app:glance-api]\nuse = app", False), ("[app:glance-api]\nuse = filtered", True),
+])  # fmt: skip
+def test_a_filter_that_identifies_callers_is_found_wherever_it_is(write, section, identifies):
+    path = write(f"{PIPELINES}{section}\n")
+    assert config.load("glance-api", path).identifies_callers() is identifies
+
+
+def test_built_in_defaults_identify_nobody(tmp_path):
+    assert not config.load("glance-api", None, tmp_path).identifies_callers()
+
+
 # etc/glance.conf
 
 
