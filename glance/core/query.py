@@ -15,7 +15,7 @@ from glance.core.image import Image, MemberStatus, Visibility
 
 MAX_PAGE: Final = 1000  # images
 MAX_VALUES: Final = 100  # that one filter may name
-MAX_CONDITIONS: Final = 128  # filters, properties and tags, of each, in one query
+MAX_CONDITIONS: Final = 20  # filters, properties and tags, of each, in one query
 
 Value = str | int | bool | datetime | None
 Position = tuple[Value, ...]  # an image's place in a list: its values of the keys that the list is sorted by

@@ -721,3 +721,12 @@ def test_what_admins_list(api):
     assert names(api) == names(api, "?is_public=True") == ["public"]
     assert set(names(api, "?is_public=False")) == {"private", "shared", "community"}
     assert set(names(api, "?is_public=None")) == {"public", "private", "shared", "community"}
+
+
+def test_a_list_takes_twenty_property_filters(api):
+    create(api, name="rich", **{f"property-p{number}": "v" for number in range(21)})
+    filters = [f"property-p{number}=v" for number in range(21)]
+    assert names(api, "?" + "&".join(filters[:20])) == ["rich"]
+    response = api("GET", "/v1/images?" + "&".join(filters))
+    assert response.status_int == 400
+    assert "at most 20 properties, not 21" in response.text

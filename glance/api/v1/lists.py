@@ -10,7 +10,7 @@ from glance.core import values
 from glance.core.context import Context
 from glance.core.errors import Invalid
 from glance.core.image import MemberStatus, Status, Visibility
-from glance.core.query import Comparison, Filter, Query, Sort, Value
+from glance.core.query import MAX_CONDITIONS, Comparison, Filter, Query, Sort, Value
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,6 +86,8 @@ def _is(field: str, value: Value) -> Filter:
 
 def _properties(parameters: Mapping[str, str]) -> dict[str, str]:
     own = {key.removeprefix(PROPERTY): text for key, text in parameters.items() if key.startswith(PROPERTY)}
+    if len(own) > MAX_CONDITIONS:
+        raise Invalid(f"Bad value passed to filter: at most {MAX_CONDITIONS} properties, not {len(own)}")
     return _filter(lambda _, value: values.properties(value), PROPERTY, own)
 
 

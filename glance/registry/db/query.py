@@ -16,7 +16,6 @@ others (_hidden).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, false, or_, select, true, union_all
@@ -31,7 +30,6 @@ MEMBERS = cast(Table, MemberRow.__table__)
 PROPERTIES = cast(Table, PropertyRow.__table__)
 TAGS = cast(Table, TagRow.__table__)
 ALL_ROWS = 2**31 - 1  # a LIMIT that cuts nothing, but makes a database evaluate what is inside on its own
-STATEMENTS = 500  # that are kept
 
 Condition = ColumnElement[bool]
 
@@ -45,7 +43,6 @@ class Scope:
     shared: bool = False  # with the caller, by its owner
 
 
-@lru_cache(STATEMENTS)
 def page_in_order(shape: Shape, few_shared: bool) -> Select[Any]:
     """`few_shared`: what is shared with the caller is few images."""
     parts = []
@@ -60,7 +57,6 @@ def page_in_order(shape: Shape, few_shared: bool) -> Select[Any]:
     return select(merged.c.number).order_by(*_order_by(merged.c, shape.order)).limit(bindparam(LIMIT))
 
 
-@lru_cache(STATEMENTS)
 def page_of_few(shape: Shape, few: Select[Any]) -> Select[Any]:
     """`few` selects the numbers of all images that one of the conditions leaves over."""
     listed = or_(false(), *(and_(scope.index, *scope.rest) for scope in _scopes(shape)))

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of a query decides over the SQL that answers it, apart from the values in it.
 
-Queries of one shape share one statement, built once: to build one takes longer than most databases need to answer
-it. The values are bound by name.
+Queries of one shape share the same statements, whose values are bound by name. statements.py keeps them.
 """
 
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from glance.core.query import FILTER_FIELDS, Comparison, Filter, Query, Sort
 from glance.registry.db.models import Moment, start_of
 
 TENANT = "tenant"
+MAX_USUAL_ORDER = 3  # keys of an order: the requested one, created_at and id
 LIMIT = "limit"  # of rows: one more than the page has, to see whether there are more
 
 # Numbers are bound as the widest there are: a database may refuse one that is too large for a column.
@@ -48,6 +48,12 @@ class Shape:
     tags: int
     order: tuple[Sort, ...]
     after: tuple[bool, ...] | None  # of each value of query.after, whether there is one
+
+    @property
+    def conditions(self) -> int:
+        """The number of conditions, twice that with deleted images: the statements then have twice as many parts."""
+        count = len(self.criteria) + self.properties + self.tags + len(self.order[MAX_USUAL_ORDER:])
+        return 2 * count if self.deleted else count
 
 
 def shape_of(ctx: Context, query: Query) -> Shape:
