@@ -6,6 +6,7 @@ changes a constant of a module of glance.
 """
 
 import argparse
+import contextlib
 import hashlib
 import importlib
 import io
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--trusted-proxies", default="")
     parser.add_argument("--rate", type=int, default=0)
     parser.add_argument("--burst", type=int, default=1)
+    parser.add_argument("--side", action="store_true", help="serve on a second port as well, which is printed, too")
     parser.add_argument("--tls", metavar="CERT[,CA]")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=r"(?s).*Eventlet is deprecated")
@@ -47,8 +49,11 @@ def main() -> None:
     cert, _, ca = (options.tls or "").partition(",")
     cert, ca = Path(cert) if cert else None, Path(ca) if ca else None
     (sock,) = listen("127.0.0.1", 0, backlog=100)
-    port = sock.getsockname()[1]
-    with sock:
+    socks = [sock, *(listen("127.0.0.1", 0, backlog=100) if options.side else ())]
+    ports = [sock.getsockname()[1] for sock in socks]
+    with contextlib.ExitStack() as stack:
+        for opened in socks:
+            stack.enter_context(opened)
         green.run(
             app,
             [sock],
@@ -64,7 +69,8 @@ def main() -> None:
                 burst=options.burst,
             ),
             tls=Tls(cert, ca=ca) if cert else None,
-            on_ready=lambda: print(port, flush=True),
+            side=green.Side(app=app, sockets=socks[1:]) if options.side else None,
+            on_ready=lambda: print(*ports, flush=True),
         )
 
 

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -46,6 +47,7 @@ DESCRIPTORS = 4  # that one connection may need: itself, a file, one to the regi
 NATIVE_THREADS = max(8, 4 * (os.cpu_count() or 1))
 LAST_WORDS = 5  # seconds that broken-off requests get to clean up
 TICK = 0.05  # seconds between two looks while draining, or while all connections are taken
+ACCEPT_PAUSE = 0.1  # seconds after a connection could not be accepted, which may be for want of descriptors
 # Seconds that who has been accepted may take to ask, however many wait: his request is on its way.
 PATIENCE = 1
 
@@ -142,6 +144,68 @@ def _listener(sock: socket.socket) -> GreenSocket:
     return listener
 
 
+class Acceptor:
+    """Accepts connections from listening sockets and serves them, at most `places` at a time."""
+
+    def __init__(self, service: Service, places: int) -> None:
+        self.service = service
+        self.connections: dict[Connection, Any] = {}  # each with its green thread
+        self._slots = eventlet.semaphore.Semaphore(places)
+
+    def accept(self, listener: GreenSocket) -> None:
+        """Accept forever. A slot is taken first, so that no connection is accepted that could not be served."""
+        while True:
+            hubs.trampoline(listener, read=True)
+            if self._slots.locked():
+                self.service.crowded = True
+                self._make_room()
+            while not self._slots.acquire(timeout=TICK):  # given back by _serve()
+                self._make_room()
+            self.service.crowded = False
+            try:
+                sock, address = listener.accept()
+                eventlet.spawn_n(self._serve, Connection(GreenSocket(sock), address, self.service))
+                eventlet.sleep(0)  # a flood of connections must not keep those that are there from going on
+            except BlockingIOError:  # another worker was faster
+                self._slots.release()
+            except Exception as error:
+                self._slots.release()
+                LOG.error("cannot accept a connection: %s", error)
+                eventlet.sleep(ACCEPT_PAUSE)
+
+    def end_idle(self) -> None:
+        """End the connections that wait for a request."""
+        for connection in list(self.connections):
+            with suppress(OSError):  # gone already
+                connection.end_if_idle()
+
+    def _make_room(self) -> None:
+        """With all slots taken, the oldest connection that waits for a request, and not only just so, has to go."""
+        latest = time.monotonic() - PATIENCE
+        for connection in self.connections:
+            if connection.idle_since is not None and connection.idle_since < latest:
+                with suppress(OSError):
+                    connection.end_if_idle()
+                return
+
+    def _serve(self, connection: Connection) -> None:
+        self.connections[connection] = eventlet.getcurrent()
+        occupancy = self.service.occupancy
+        counted = not connection.is_proxied  # a proxy's requests are counted instead, each for its own client
+        try:
+            if counted and not occupancy.enter(connection.client):
+                connection.refuse(f"more than {occupancy.most} connections from one address")
+            else:
+                connection.run()
+        except Exception:
+            LOG.exception("a connection failed")
+        finally:
+            del self.connections[connection]
+            if counted:
+                occupancy.leave(connection.client)
+            self._slots.release()
+
+
 class Server:
     """One process that serves."""
 
@@ -166,7 +230,7 @@ class Server:
         self._sockets = [_listener(sock) for sock in sockets]
         self._grace = grace
         self._threads = Threads(NATIVE_THREADS)
-        self._service = Service(
+        service = Service(
             app=app,
             environ={"glance.threads": self._threads, "glance.single_headers": True},  # heads.SINGLE
             tls=tls,
@@ -179,8 +243,7 @@ class Server:
             occupancy=Occupancy(limits.connections_per_address),
             trusted_proxies=limits.trusted_proxies,
         )
-        self._slots = eventlet.semaphore.Semaphore(_connections())
-        self._connections: dict[Connection, Any] = {}
+        self._main = Acceptor(service, _connections())
         self._deadline: float | None = None  # monotonic; None: no end in sight
         self._stopping = eventlet.Event()
 
@@ -192,12 +255,19 @@ class Server:
             hubs.use_hub()  # one of our own: a hub from before the fork would share its epoll with all workers
             eventlet.spawn_n(self._watch_parent, orphaned)
         self._threads.waker  # noqa: B018 - made now, while there are descriptors to be had
+        threading.current_thread()  # eventlet imports modules at the first call; an error is logged with this
         eventlet.spawn_n(self._watch_signals)
-        acceptors = [eventlet.spawn(self._accept, sock) for sock in self._sockets]
+        acceptors = [eventlet.spawn(self._main.accept, sock) for sock in self._sockets]
         if self._side is not None:
-            service, slots = Service(app=self._side.app), eventlet.semaphore.Semaphore(SIDE_CONNECTIONS)
-            listeners = map(_listener, self._side.sockets)
-            acceptors += [eventlet.spawn(self._accept_aside, sock, service, slots) for sock in listeners]
+            # Not drained: its clients get their answer at once, or can ask again.
+            service = Service(
+                app=self._side.app,
+                keepalive_timeout=self._limits.keepalive_timeout,
+                client_timeout=self._limits.client_timeout,
+                least_rate=self._limits.least_rate,
+            )
+            side = Acceptor(service, SIDE_CONNECTIONS)
+            acceptors += [eventlet.spawn(side.accept, _listener(sock)) for sock in self._side.sockets]
         eventlet.sleep(0)
         if self._on_start is not None:
             self._on_start(self._threads)
@@ -209,66 +279,6 @@ class Server:
             sock.close()
         eventlet.sleep(0)  # who was accepted last is among our connections from here on
         self._drain()
-
-    def _accept(self, listener: GreenSocket) -> None:
-        while True:
-            hubs.trampoline(listener, read=True)
-            if self._slots.locked():
-                self._service.crowded = True
-                self._make_room()
-            while not self._slots.acquire(timeout=TICK):  # given back by _serve()
-                self._make_room()
-            self._service.crowded = False
-            try:
-                sock, address = listener.accept()
-                eventlet.spawn_n(self._serve, Connection(GreenSocket(sock), address, self._service))
-                eventlet.sleep(0)  # a flood of connections must not keep those that are there from going on
-            except BlockingIOError:  # another worker was faster
-                self._slots.release()
-            except Exception as error:
-                self._slots.release()
-                LOG.error("cannot accept a connection: %s", error)
-                eventlet.sleep(0.1)  # it may be for want of descriptors
-
-    def _accept_aside(self, listener: GreenSocket, service: Service, slots: eventlet.semaphore.Semaphore) -> None:
-        """Accept for the side application. Its connections are not drained: clients get their answer at once, or can
-        ask again."""
-
-        def serve(connection: Connection) -> None:
-            with slots:
-                connection.run()
-
-        while True:
-            hubs.trampoline(listener, read=True)
-            with suppress(OSError):  # another worker was faster, or the client is gone
-                accepted, address = listener.accept()
-                eventlet.spawn_n(serve, Connection(GreenSocket(accepted), address, service))
-
-    def _make_room(self) -> None:
-        """With all slots taken, the oldest connection that waits for a request, and not only just so, has to go."""
-        latest = time.monotonic() - PATIENCE
-        for connection in self._connections:
-            if connection.idle_since is not None and connection.idle_since < latest:
-                with suppress(OSError):
-                    connection.end_if_idle()
-                return
-
-    def _serve(self, connection: Connection) -> None:
-        self._connections[connection] = eventlet.getcurrent()
-        occupancy = self._service.occupancy
-        counted = not connection.is_proxied  # a proxy's requests are counted instead, each for its own client
-        try:
-            if counted and not occupancy.enter(connection.client):
-                connection.refuse(f"more than {occupancy.most} connections from one address")
-            else:
-                connection.run()
-        except Exception:
-            LOG.exception("a connection failed")
-        finally:
-            del self._connections[connection]
-            if counted:
-                occupancy.leave(connection.client)
-            self._slots.release()
 
     def _watch_signals(self) -> None:
         """Signals wake the hub through a pipe: a handler alone would wait until something else does."""
@@ -304,7 +314,7 @@ class Server:
     def _leave(self) -> None:
         """A successor serves. A client that keeps its connection may be sending at this very moment, so each gets
         one more answer, which says that the connection ends."""
-        self._service.succeeded = True
+        self._main.service.succeeded = True
         self._lifecycle.leave()
         self._stopping.send()
 
@@ -317,7 +327,7 @@ class Server:
         if grace is not None:  # further signals may shorten the time, and never prolong it
             deadline = time.monotonic() + grace
             self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
-        self._service.draining = True
+        self._main.service.draining = True
         if not self._stopping.ready():
             if self._succession is not None:
                 self._succession.abandon()
@@ -325,19 +335,14 @@ class Server:
             self._stopping.send()
 
     def _drain(self) -> None:
-        LOG.info("finishing %d connections", len(self._connections))
-        while self._connections and (self._deadline is None or time.monotonic() < self._deadline):
-            if self._service.draining:
-                self._end_idle()
+        LOG.info("finishing %d connections", len(self._main.connections))
+        while self._main.connections and (self._deadline is None or time.monotonic() < self._deadline):
+            if self._main.service.draining:
+                self._main.end_idle()
             eventlet.sleep(TICK)
-        for running in list(self._connections.values()):
+        for running in list(self._main.connections.values()):
             eventlet.kill(running)
         last = time.monotonic() + LAST_WORDS
-        while self._connections and time.monotonic() < last:
+        while self._main.connections and time.monotonic() < last:
             eventlet.sleep(TICK)
         sys.stdout.flush()
-
-    def _end_idle(self) -> None:
-        for connection in list(self._connections):
-            with suppress(OSError):  # gone already
-                connection.end_if_idle()

@@ -35,10 +35,10 @@ class Live:
             )
         line = self.process.stdout.readline()
         assert line, self.log()
-        self.port = int(line)
+        self.port, *self.side_ports = map(int, line.split())
 
-    def connect(self) -> "Wire":
-        self._wires.append(Wire(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)))
+    def connect(self, port: int | None = None) -> "Wire":
+        self._wires.append(Wire(socket.create_connection(("127.0.0.1", port or self.port), timeout=PATIENCE)))
         return self._wires[-1]
 
     def ask(self, data: bytes) -> "Answer":

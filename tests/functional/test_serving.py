@@ -3,6 +3,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -440,6 +441,60 @@ def test_a_client_behind_a_trusted_proxy_has_so_many_requests_at_a_time(start):
     first.send(b"hello")
     assert first.answer().status == 200
     wait_until(lambda: upload(b"198.51.100.7").answer().status == 100, "there is room again")
+
+
+# The second port, such as metrics_port
+
+
+def count_sockets(live: Live) -> int:
+    descriptors = Path(f"/proc/{live.process.pid}/fd").iterdir()
+    return sum(str(descriptor.readlink()).startswith("socket:") for descriptor in descriptors)
+
+
+def test_the_second_port_accepts_only_what_it_can_serve(start):
+    live = start("--side", "--set", "serve.green.SIDE_CONNECTIONS=3")
+    before = count_sockets(live)
+    silent = [live.connect(live.side_ports[0]) for _ in range(20)]
+    wait_until(lambda: count_sockets(live) == before + 3, "three connections are accepted")
+    time.sleep(0.3)
+    assert count_sockets(live) == before + 3
+    with live.connect(live.side_ports[0]) as wire:  # the silent ones have to go, one after the other
+        live.ask(request())
+        for other in silent[4:]:
+            other.sock.close()
+        wire.send(request())
+        assert wire.answer().status == 200
+
+
+@pytest.mark.parametrize("second", [False, True], ids=["first", "second"])
+def test_a_port_waits_when_there_are_no_descriptors(start, second):
+    live = start("--side")
+    port = live.side_ports[0] if second else live.port
+    soft, hard = resource.prlimit(live.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(live.process.pid, resource.RLIMIT_NOFILE, (3, hard))  # those that are open stay open
+    with live.connect(port) as wire:
+        wire.send(request())
+        wait_until(lambda: "cannot accept a connection" in live.log(), "the log says so")
+        started = processor_seconds(live)
+        time.sleep(1)
+        assert processor_seconds(live) - started < 0.5
+        resource.prlimit(live.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert wire.answer().status == 200
+
+
+def processor_seconds(live: Live) -> float:
+    fields = Path(f"/proc/{live.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_the_second_port_has_the_timeouts_of_the_first(start):
+    live = start("--side", "--client-timeout", "1", "--keepalive-timeout", "2")
+    with live.connect(live.side_ports[0]) as wire, live.connect(live.side_ports[0]) as silent:
+        wire.send(b"GET / HTTP/1.1\r\n")
+        answer = wire.answer()
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert b"1 seconds (client_timeout)" in answer.body
+        assert silent.is_closed()
 
 
 # Workers
