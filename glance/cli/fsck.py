@@ -10,6 +10,7 @@ from datetime import timedelta
 from glance.cli import amounts, settings
 from glance.cli.arguments import seconds
 from glance.cli.findings import advice_of, words_of
+from glance.cli.images.output import printable
 from glance.config import ConfigError
 from glance.core.errors import GlanceError
 from glance.core.findings import Broken
@@ -133,7 +134,8 @@ class _Report:
         self._bytes["stray"] += stray.size
         what = "belong to no image" if stray.whole is not None else "of an upload that broke off, or old versions"
         print(
-            f"{amounts.size(stray.size)} {what}, of {stray.modified:%Y-%m-%d %H:%M} UTC: {stray.location}", flush=True
+            f"{amounts.size(stray.size)} {what}, of {stray.modified:%Y-%m-%d %H:%M} UTC: {printable(stray.location)}",
+            flush=True,
         )
         if self._delete:
             self._counts["deleted"] += self._do(lambda: self._fsck.remove(stray), "deleted")
@@ -142,9 +144,9 @@ class _Report:
         self._counts["moved"] += 1
         image, size = moved.image, amounts.size(moved.size)
         if moved.copied:
-            problem = f"its data is at {moved.recorded}, and a copy ({size}) is at"
+            problem = f"its data is at {printable(moved.recorded)}, and a copy ({size}) is at"
         else:
-            problem = f"its data ({size}) has moved from {moved.recorded} to"
+            problem = f"its data ({size}) has moved from {printable(moved.recorded)} to"
         print(words_of(Broken(image, moved.found, problem)), flush=True)
 
     def _do(self, deed: Callable[[], None], done: str) -> bool:

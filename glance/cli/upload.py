@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from glance.cli.arguments import Endpoint, endpoint, port, utf8
 from glance.cli.image_data import describe, open_image_data
+from glance.cli.images.output import printable
 from glance.cli.process import plain
 from glance.client import Client, NoServer
 from glance.core.errors import GlanceError, NotAuthenticated, StoreFull
@@ -100,5 +101,5 @@ def _upload(options: argparse.Namespace) -> Mapping[str, object]:
 
 
 def _complain(message: str, status: int = 1) -> int:
-    print(f"ERROR: {message}", file=sys.stderr)
+    print(printable(f"ERROR: {message}"), file=sys.stderr)
     return status

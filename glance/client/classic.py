@@ -15,8 +15,10 @@ import requests
 from glance.client.body import Body, Data
 from glance.client.connection import Connection, Disconnected, Fields, NotGlance
 from glance.client.request import check_properties, image_path, with_hyphens
-from glance.core.errors import Invalid
+from glance.core.errors import Invalid, Mismatch
 from glance.wire.headers import fields_from_headers, headers_from_fields
+
+MAX_DIGITS = 20  # of a size; Python itself refuses to read thousands
 
 
 class Client:
@@ -53,7 +55,8 @@ class Client:
     def get_image(self, image_id: int | str) -> tuple[Fields, Iterator[bytes]]:
         """Return an image's fields, as text, and an iterator of its data in chunks of at most 64 KiB.
 
-        The iterator raises Disconnected when the data ends early; closing it ends the transfer.
+        The iterator raises Disconnected when the data ends early, and Mismatch when there is more than the image's size.
+        Closing it ends the transfer.
         """
         response = self._connection.ask("GET", _path(image_id))
         try:
@@ -107,14 +110,19 @@ class Client:
         return fields
 
     def _check_size(self, chunks: Iterator[bytes], fields: Fields) -> Iterator[bytes]:
-        """Pass the data on. Raises Disconnected if it is less than the image has, which the end of a connection does
-        not show where a server sends no Content-Length."""
+        """Pass the data on.
+
+        Raises Mismatch for data beyond the image's size, and Disconnected if there is less, which the end of a
+        connection does not show where a server sends no Content-Length."""
+        text = str(fields.get("size"))
+        size = int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else None
         count = 0
         for chunk in chunks:
             count += len(chunk)
+            if size is not None and count > size:
+                raise Mismatch(f"{self._connection.where} sent more than the {size} bytes of the image")
             yield chunk
-        size = str(fields.get("size"))
-        if size.isascii() and size.isdigit() and count < int(size):
+        if size is not None and count < size:
             raise Disconnected(f"{self._connection.where} sent {count} bytes of an image that has {size}")
 
     def _send(self, method: str, path: str, fields: Mapping[str, object], data: Data | None) -> Fields:

@@ -24,8 +24,9 @@ class Download:
 
     `record` is the image, `size` its number of bytes (None: not known), `position` how many there are already.
     A connection that breaks is made again, up to `retries` times in a row without a byte, and goes on where it
-    broke, by Range where the server knows it. At the end the size and the MD5 of all bytes are compared with the
-    record: Mismatch. `have` are the bytes that the caller got earlier; they are hashed and not fetched again.
+    broke, by Range where the server knows it. Iterating raises Mismatch before it yields data beyond the size, and at
+    the end if the size or the MD5 of all data is another one than in the record. `have` are the bytes that the caller
+    got earlier; they are hashed and not fetched again.
     """
 
     def __init__(
@@ -65,6 +66,9 @@ class Download:
             try:
                 for piece in self._pieces():
                     failures = 0
+                    if self.size is not None and self.position + len(piece) > self.size:
+                        self.close()
+                        raise Mismatch(f"more data came than the {self.size} bytes of the image")
                     self._count(piece)
                     yield piece
                 break

@@ -10,7 +10,16 @@ import pytest
 
 from glance import client as client_module
 from glance.client import Client, Disconnected, NoServer, NotGlance, V1Client
-from glance.core.errors import Duplicate, GlanceError, Invalid, NotAuthenticated, NotFound, StoreFull, TooLarge
+from glance.core.errors import (
+    Duplicate,
+    GlanceError,
+    Invalid,
+    Mismatch,
+    NotAuthenticated,
+    NotFound,
+    StoreFull,
+    TooLarge,
+)
 
 Serve = Callable[[socket.socket], None]
 
@@ -233,6 +242,12 @@ def test_an_image_that_ends_too_early_without_a_length(server: Server, client: C
     server.answers(b"HTTP/1.1 200 OK\r\nX-Image-Meta-Size: 100\r\nConnection: close\r\n\r\nabc")
     with pytest.raises(Disconnected, match="sent 3 bytes of an image that has 100"):
         b"".join(client.get_image(7)[1])
+
+
+def test_an_image_that_goes_on_behind_its_size(server: Server, client: Client) -> None:
+    server.answers(b"HTTP/1.1 200 OK\r\nX-Image-Meta-Size: 2\r\nConnection: close\r\n\r\nabc")
+    with pytest.raises(Mismatch, match="sent more than the 2 bytes"):
+        next(client.get_image(7)[1])
 
 
 def test_a_page_of_another_server_is_no_image(server: Server, client: Client) -> None:

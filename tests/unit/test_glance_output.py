@@ -49,6 +49,7 @@ def test_a_cell_has_its_width_on_a_terminal(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(("value", "shown"), [
     (None, ""), (0, "0"), (False, "False"), ("a\nb\x1b[31m\x9b\u2028", "a\ufffdb\ufffd[31m\ufffd\ufffd"), ("\udcff", "\ufffd"),
+    ("\u202eexe.img\u202c", "\ufffdexe.img\ufffd"), ("\u202a\u202b\u202d\u2066\u2067\u2068\u2069", "\ufffd" * 7),
     ("日本\u3000語\xa0", "日本\u3000語\xa0"), ("👩\u200d👧", "👩\u200d👧"),
 ])  # fmt: skip
 def test_nothing_that_a_terminal_obeys(value: object, shown: str) -> None:

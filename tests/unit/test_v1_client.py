@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import requests
@@ -439,12 +440,30 @@ def test_a_proxy_that_lost_its_server_for_a_moment(server: Scripted, client: V1C
 
 
 @pytest.mark.parametrize(("change", "text"), [
-    ({"X-Image-Meta-Checksum": "0" * 32}, "the MD5 of the bytes is"), ({"X-Image-Meta-Size": "9"}, "512000 bytes came, but the image has 9"),
+    ({"X-Image-Meta-Checksum": "0" * 32}, "the MD5 of the bytes is"), ({"X-Image-Meta-Size": "9"}, "more data came than the 9 bytes of the image"),
+    ({"X-Image-Meta-Size": "600000"}, "512000 bytes came, but the image has 600000"),
 ])  # fmt: skip
 def test_a_corrupt_download(server: Scripted, client: V1Client, change: dict[str, str], text: str) -> None:
     server.answer = lambda asked: Reply(body=b"" if asked.method == "HEAD" else DATA, headers=META | change)
     with pytest.raises(Mismatch, match=text):
         b"".join(client.download("7"))
+
+
+@pytest.mark.parametrize("kind", [ranged, plain])
+@pytest.mark.parametrize("have", [0, 1000])
+def test_a_download_ends_at_the_first_byte_beyond_its_size(
+    server: Scripted, client: V1Client, kind, have: int
+) -> None:
+    """A server can send without end."""
+    size = 100_000
+    server.answer = lambda asked: replace(kind(asked), headers=kind(asked).headers | {"X-Image-Meta-Size": str(size)})
+    received = have
+    transfer = client.download("7", have=[DATA[:have]] if have else [])
+    with pytest.raises(Mismatch, match="more data came"):
+        for piece in transfer:
+            received += len(piece)
+    assert received <= size
+    assert transfer._response is None
 
 
 @pytest.mark.parametrize("checksum", [None, "", "f" * 31, "z" * 32])

@@ -3,7 +3,9 @@
 
 import importlib
 import sys
+import traceback
 from argparse import Namespace
+from types import TracebackType
 
 from glance.cli.images.commands import COMMANDS
 from glance.cli.images.parser import USAGE, parse, parser_of, root_parser
@@ -12,6 +14,8 @@ from glance.cli.process import describe
 
 def main() -> int:
     options = parse(sys.argv[1:])
+    if options.debug:
+        sys.excepthook = _print_traceback
     try:
         return _run(options)
     except OSError as error:
@@ -19,6 +23,13 @@ def main() -> int:
             raise
         print(f"Failed: {describe(error)}", file=sys.stderr)
         return 1
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback. The text of an error may come from a server, and a terminal would obey it."""
+    from glance.cli.images.output import printable_lines
+
+    print(printable_lines("".join(traceback.format_exception(kind, error, trace)).rstrip()), file=sys.stderr)
 
 
 def _run(options: Namespace) -> int:

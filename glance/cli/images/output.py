@@ -15,14 +15,25 @@ SIZE_WIDTH = 14
 RULE = "=" * 80
 KEY_WIDTH = 30
 UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Unicode's categories of what a terminal obeys, or cannot show
+# Embeddings, overrides and isolates of the bidirectional algorithm: they show the rest of a line in another order.
+DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(value: object) -> str:
-    """The text of a value on one line, without what a terminal would take for commands; None is empty."""
+    """Return the text of a value on one line, with U+FFFD for what a terminal would obey; "" for None."""
     text = "" if value is None else str(value)
     if text.isprintable():
         return text
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(one) in UNFIT else one for one in text)
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_unfit(one) else one for one in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines, each as printable() returns it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _is_unfit(character: str) -> bool:
+    return character in DIRECTIONS or unicodedata.category(character) in UNFIT
 
 
 def cell(value: object, width: int, *, right: bool = False) -> str:
@@ -63,7 +74,7 @@ class Table:
 def block(image: Fields, server: str) -> str:
     """The fields of an image, one per line."""
     lines = [
-        f"URI: {server}/v1/images/{printable(image.get('id'))}",
+        f"URI: {printable(server)}/v1/images/{printable(image.get('id'))}",
         f"Id: {printable(image.get('id'))}",
         f"Public: {'Yes' if image.get('is_public') else 'No'}",
         *(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Self
 
+from glance.cli.images import output
 from glance.cli.images.commands import Command
 from glance.cli.images.credentials import access_of
 from glance.cli.images.errors import Failed
@@ -55,7 +56,7 @@ class Session:
         """Ask; None when nobody answers. With --force the answer is yes."""
         if self.options.force:
             return True
-        print(question, end="", file=sys.stderr, flush=True)
+        print(output.printable(question), end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline() if sys.stdin is not None else ""
         if not answer:
             print(file=sys.stderr)
@@ -64,9 +65,9 @@ class Session:
         return word in ("y", "yes") if word else default
 
     def note(self, text: str) -> None:
-        """Say something that is no result, after what was said before."""
+        """Print a remark to standard error, after all results so far."""
         sys.stdout.flush()
-        print(text, file=sys.stderr)
+        print(output.printable_lines(text), file=sys.stderr)
 
 
 def run(command: Command, function: Callable[[Session], int | None], options: Namespace) -> int:
@@ -112,4 +113,6 @@ def _with_remark(text: str, error: GlanceError, command: Command, session: Sessi
 
 
 def _complain(text: str, reason: str, *, as_json: bool) -> None:
-    print(json.dumps({"error": {"reason": reason, "message": text}}) if as_json else text, file=sys.stderr)
+    """Print an error, whose text may come from a server."""
+    shown = json.dumps({"error": {"reason": reason, "message": text}}) if as_json else output.printable_lines(text)
+    print(shown, file=sys.stderr)

@@ -68,7 +68,7 @@ def clear(session: Session) -> int:
         raise Failed("Not deleting any images")
     status = 0
     for image in list(session.client.images(detail=False)):  # all of them first: pages begin behind an image
-        image_id, said = str(image.get("id")), f'image {image.get("id")} "{output.printable(image.get("name"))}"'
+        image_id, said = str(image.get("id")), output.printable(f'image {image.get("id")} "{image.get("name")}"')
         if options.dry_run:
             print(f"Delete {said}")
             continue
@@ -89,6 +89,6 @@ def _tell(session: Session, image: Mapping[str, object], text: str) -> None:
     if session.options.json:
         output.print_json(image)
         return
-    print(text)
+    print(output.printable(text))
     if session.options.verbose:
         print(f"It has this metadata now:\n{output.metadata(image)}")
