@@ -55,7 +55,7 @@ class Client:
     def get_image(self, image_id: int | str) -> tuple[Fields, Iterator[bytes]]:
         """Return an image's fields, as text, and an iterator of its data in chunks of at most 64 KiB.
 
-        The iterator raises Disconnected when the data ends early, and Mismatch when there is more than the image's size.
+        The iterator raises Disconnected when the data ends early, and Mismatch when it exceeds the image's size.
         Closing it ends the transfer.
         """
         response = self._connection.ask("GET", _path(image_id))

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -272,6 +272,64 @@ def test_two_at_once(running: Installation, image_id: str, place: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"Somebody else downloads this image to {place / 'disk.img'} at this moment\n"
     assert list(place.iterdir()) == [part]
+
+
+def make_link(part: Path, other: Path) -> None:
+    other.write_bytes(b"")
+    part.symlink_to(other)
+
+
+def make_hard_link(part: Path, other: Path) -> None:
+    other.write_bytes(b"")
+    part.hardlink_to(other)
+
+
+def make_writable(part: Path, other: Path) -> None:
+    part.write_bytes(b"")
+    part.chmod(0o620)
+
+
+def make_foreign(part: Path, other: Path) -> None:
+    part.write_bytes(b"")
+    os.chown(part, 54321, -1)
+
+
+@pytest.mark.parametrize(("make", "told"), [
+    (make_link, "is a symbolic link"), (make_hard_link, "has another name"), (make_writable, "can be written by other users"),
+    (make_foreign, "belongs to another user"), (lambda part, other: os.mkfifo(part, 0o600), "is not a file"),
+])  # fmt: skip
+def test_a_part_that_others_have_put_there(
+    running: Installation, image_id: str, place: Path, make: Callable[[Path, Path], None], told: str
+) -> None:
+    if make is make_foreign and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    part, other = place / f"disk.img.{image_id}.part", place / "other"
+    make(part, other)
+    done = running.glance("download", image_id, str(place / "disk.img"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"{re.escape(str(part))} {told}.*: delete it, and the download begins anew\n", done.stderr)
+    assert not (place / "disk.img").exists()
+    assert not other.exists() or other.read_bytes() == b""
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_part_is_private_and_a_file_has_its_usual_mode(
+    running: Installation, image_id: str, place: Path, proxy: Proxy, mask: int
+) -> None:
+    refused = Answer(503, b"The store is away", ("X-Glance-Reason: store-down",))
+    proxy.rule = lambda request: (
+        None if request.method == "HEAD" else CutAnswer(HEAD_AND) if proxy.count("GET") == 1 else refused
+    )
+    before = os.umask(mask)
+    try:
+        for _ in range(2):
+            running.glance("-U", proxy.url, "download", "--retries=1", image_id, str(place / "disk.img"))
+            (found,) = place.iterdir()
+            assert found.stat().st_mode & 0o777 == (0o666 & ~mask if found.name == "disk.img" else 0o600)
+            proxy.rule = lambda request: None
+        assert found.name == "disk.img"
+    finally:
+        os.umask(before)
 
 
 # File systems that lack an ability

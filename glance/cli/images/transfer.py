@@ -10,7 +10,7 @@ import select
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -141,6 +141,7 @@ def _into_file(session: Session, path: Path) -> None:
             else:
                 part.unlink()
             raise
+        _share(file)
         os.fsync(file.fileno())
         part.replace(path)
     _tell_unverified(session, transfer)
@@ -148,21 +149,53 @@ def _into_file(session: Session, path: Path) -> None:
 
 @contextmanager
 def _part_of(path: Path, image_id: str) -> Iterator[tuple[Path, BinaryIO]]:
-    """The beginning of this image beside that path, ours alone. The bytes of an image never change, so one that
+    """Open the beginning of this image beside that path, ours alone. The data of an image never changes, so one that
     was made earlier can be continued."""
     part = _name_part(path, image_id)
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(part, flags, 0o666), "r+b", buffering=0) as file:
+    with os.fdopen(_open_part(part), "r+b", buffering=0) as file:
         try:
             _lock(file)
-            if not (
-                stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-                and os.path.samestat(part.lstat(), os.fstat(file.fileno()))
-            ):
+            if not os.path.samestat(part.lstat(), os.fstat(file.fileno())):
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
             raise Failed(f"Somebody else downloads this image to {path} at this moment") from None
         yield part, file
+
+
+def _open_part(part: Path) -> int:
+    """Create or open a part. Raises Failed for one that another user could change or has put there: whoever can write
+    to it can replace the data after it was compared with the checksum."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    with suppress(FileExistsError):
+        return os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(part, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Failed(f"{part} is a symbolic link: delete it, and the download begins anew") from None
+        raise
+    status = os.fstat(descriptor)
+    problem = None
+    if not stat.S_ISREG(status.st_mode):
+        problem = "is not a file"
+    elif status.st_uid != os.geteuid():
+        problem = "belongs to another user"
+    elif status.st_nlink != 1:
+        problem = "has another name (a hard link)"
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        problem = "can be written by other users"
+    if problem is None:
+        return descriptor
+    os.close(descriptor)
+    raise Failed(f"{part} {problem}: delete it, and the download begins anew")
+
+
+def _share(file: BinaryIO) -> None:
+    """Give the finished file the mode that a new file has, where its file system has modes."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    with suppress(OSError):
+        os.fchmod(file.fileno(), 0o666 & ~mask)
 
 
 def _lock(file: BinaryIO) -> None:
