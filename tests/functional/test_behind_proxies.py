@@ -119,6 +119,9 @@ def test_links_and_the_log_are_those_of_the_client(installation: Installation, f
 def test_limits_are_of_each_client(installation: Installation, front: Front) -> None:
     installation.configure(common="trusted_proxies = 127.0.0.1", api="rate_limit = 1\nrate_burst = 2")
     installation.start()
+    # HAProxy checks its servers every few seconds; each of these requests counts for another client.
+    sources = (f"127.0.1.{number}" for number in range(1, 255))
+    wait_until(lambda: front.ask("GET", "/versions", source=next(sources)).status == 200, "the proxy uses the server")
     deadline = time.monotonic() + 20
     lies = (f"203.0.113.{number}" for number in range(1, 255))
     while front.ask("GET", "/versions", {"X-Forwarded-For": next(lies)}).status == 200:

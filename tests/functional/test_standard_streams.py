@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -174,15 +175,22 @@ def test_standard_output_that_does_not_block() -> None:
 
 
 def test_signals_that_the_parent_has_blocked_or_ignored(installation: Installation) -> None:
-    def spoil() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR2])
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-
+    # A process of its own, since a preexec_fn would fork this one, which eventlet warns of.
+    spoil = (
+        "import os, signal, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR2])\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "os.execvp(sys.argv[1], sys.argv[1:])\n"
+    )
     installation.configure(common="workers = 1")
     words = installation.command("glance-control", *installation.own_folders, "registry")
     for command in ("start", "reload", "stop"):
         done = subprocess.run(
-            [*words, command], cwd=installation.folder, env=installation.environ, preexec_fn=spoil, capture_output=True, text=True
-        )  # fmt: skip
+            [sys.executable, "-c", spoil, *words, command],
+            cwd=installation.folder,
+            env=installation.environ,
+            capture_output=True,
+            text=True,
+        )
         assert (done.returncode, done.stderr) == (0, "")
     assert "Traceback" not in installation.logs()
