@@ -35,6 +35,9 @@ MAX_STATUS_LINE = 1024  # bytes
 LEAST_RATE = 1024  # bytes per second, on the average, of a server that is waited for
 WHOLE = frozenset({200, 203})  # 203: a proxy on the way has changed the headers
 GONE = frozenset({404, 410, 416})
+GATEWAY = frozenset({407, 502, 503, 504})  # of a proxy that does not reach the server
+# One text for closed, silent and foreign ports: the reason of a failed copy must not map a network. The log has more.
+UNREACHABLE = "the server of the image cannot be reached, or does not answer"
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "glance", "Connection": "close"}
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)", re.ASCII)
@@ -149,8 +152,8 @@ class HttpStore:
         try:
             sock = self._connected(target)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            what = "server of the image" if self._proxy is None else "server of the image, or the proxy of this one,"
-            raise _Unreachable(f"the {what} cannot be reached: {type(error).__name__}") from error
+            LOG.warning("%s cannot be reached%s: %s", _describe(target), self._through(), _describe_error(error))
+            raise _Unreachable(UNREACHABLE) from error
         if self._proxy is not None and target.scheme == "http":
             path, headers = f"http://{_authority(target)}{path}", headers | self._proxy.headers
         try:
@@ -158,10 +161,20 @@ class HttpStore:
                 connection.sock = _Paced(sock)
                 connection.request(method, path, headers=headers)
                 # The answer reads from a file of its own on the socket, which its close() closes at last.
-                return connection.getresponse()
+                answer = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
+            LOG.warning("%s does not answer%s: %s", _describe(target), self._through(), _describe_error(error))
             kind = _Unreachable if isinstance(error, TimeoutError) else StoreDown
-            raise kind(f"the server of the image does not answer: {type(error).__name__}") from error
+            raise kind(UNREACHABLE) from error
+        if self._proxy is not None and answer.status in GATEWAY:
+            answer.close()
+            LOG.warning("%s does not answer%s: status %d", _describe(target), self._through(), answer.status)
+            raise _Unreachable(UNREACHABLE)
+        return answer
+
+    def _through(self) -> str:
+        """Return what a line of the log says of the proxy."""
+        return f" through {self._proxy.address} (http_store_proxy)" if self._proxy else ""
 
     def _connected(self, target: Target) -> socket.socket:
         if self._proxy is None:
@@ -189,7 +202,7 @@ def _resolve(proxy: Proxy) -> list[str]:
 
 
 def _open_tunnel(sock: socket.socket, proxy: Proxy, target: Target) -> None:
-    """Have the proxy connect to the target (RFC 9110 §9.3.6). Raises OSError, HTTPException, _Unreachable."""
+    """Have the proxy connect to the target (RFC 9110 §9.3.6). Raises OSError, HTTPException."""
     host = f"[{target.host}]" if ":" in target.host else target.host
     headers = {"Host": f"{host}:{target.port}", "User-Agent": HEADERS["User-Agent"], **proxy.headers}
     lines = [f"CONNECT {host}:{target.port} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
@@ -198,7 +211,7 @@ def _open_tunnel(sock: socket.socket, proxy: Proxy, target: Target) -> None:
         found = _STATUS_LINE.match(answer.readline(MAX_STATUS_LINE))
         http.client.parse_headers(answer)
     if found is None or not found[1].startswith(b"2"):
-        raise _Unreachable(f"the proxy answered {found[1].decode() if found else 'no HTTP'}")
+        raise OSError(f"the proxy answered {found[1].decode() if found else 'no HTTP'}")
 
 
 def _connect(addresses: Sequence[str], port: int, timeout: float) -> socket.socket:
@@ -245,6 +258,16 @@ class _PacedFile(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _describe(target: Target) -> str:
+    """Return scheme, host and port for the log; the path may hold a signature."""
+    return f"{target.scheme}://{_authority(target)}"
+
+
+def _describe_error(error: Exception) -> str:
+    """Return the error's type and text for the log, without what a server sent."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__
 
 
 def _authority(target: Target) -> str:

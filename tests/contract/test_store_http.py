@@ -25,6 +25,7 @@ from tests.contract.test_store import (  # noqa: F401 - what every store promise
     test_what_is_put_is_read,
 )
 from tests.functional.debian import program
+from tests.servers.processes import free_port
 from tests.servers.scripted import Reply, scripted
 from tests.servers.web import DATA, Web, web_server
 
@@ -295,6 +296,25 @@ def test_an_open_port_and_a_closed_one_cannot_be_told_apart(store, web):
             store.examine(url)
         texts.add(str(refused.value))
     assert len(texts) == 1
+
+
+def test_the_reason_of_a_failed_copy_does_not_tell_ports_apart(web, caplog):
+    """A closed port, one that says nothing, one that takes no more connections, and one that does not speak HTTP."""
+    store = HttpStore(Guard(["127.0.0.1"]), timeout=0.3, connect_timeout=0.3)
+    texts = set()
+    with socket.socket() as full, socket.socket() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting.connect(full.getsockname())  # further ones get no answer
+        silent = f"http://127.0.0.1:{full.getsockname()[1]}/"
+        closed = f"http://127.0.0.1:{free_port()}/"
+        for url in (closed, closed.replace("http:", "https:"), silent, web.url("nonsense"), web.url("silent")):
+            with pytest.raises(StoreDown) as failed:
+                store.open(url)
+            texts.add(str(failed.value))
+    assert texts == {"the server of the image cannot be reached, or does not answer"}
+    for told in ("ConnectionRefusedError: ", "TimeoutError: ", "BadStatusLine", closed.removesuffix("/")):
+        assert told in caplog.text
 
 
 def test_the_names_address_is_judged_and_used(store, web, monkeypatch):

@@ -19,6 +19,7 @@ from tests.contract.test_store import put, read
 from tests.servers.forward_proxy import ForwardProxy, forward_proxy
 from tests.servers.moto import Moto
 from tests.servers.processes import free_port
+from tests.servers.scripted import Reply, scripted
 from tests.servers.swift import KeystoneSwift, Swift
 from tests.servers.tls import Authority, tls_before
 from tests.servers.web import DATA, Web, web_server
@@ -220,3 +221,22 @@ def test_a_proxy_that_does_not_lead_there(
     with pytest.raises(StoreDown) as caught:
         store.open(f"{scheme}://images.example/")
     assert PASSWORD not in caplog.text + str(caught.value)
+
+
+def test_what_a_proxy_cannot_reach_is_not_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    texts = set()
+    with scripted() as server:
+        store = HttpStore(Guard(resolve=False), proxy=parse_proxy(server.url), timeout=5)
+        for status in (502, 503, 504):
+            server.answer = lambda asked, status=status: Reply(status, b"connection refused")
+            with pytest.raises(StoreDown) as caught:
+                store.open("http://images.example/")
+            texts.add(str(caught.value))
+            assert (
+                f"http://images.example does not answer through {server.url} (http_store_proxy): status {status}"
+                in caplog.text
+            )
+    store = HttpStore(Guard(resolve=False), proxy=parse_proxy(f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(StoreDown) as caught:
+        store.open("http://images.example/")
+    assert texts == {str(caught.value)}
