@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from glance.cli.process import PidFile, Readiness, describe, write_pid
+from glance.cli.process import PidFile, Readiness, describe, open_log, write_pid
 
 START_SECONDS = 15.0  # that a daemon may take until it answers
 KILL_SECONDS = 2.0  # that one which failed to has between SIGTERM and SIGKILL
@@ -76,7 +76,7 @@ class Launch:
         self._release(keep=False)
 
     def _spawn(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        descriptor = open_log(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         try:
             self._log_start = os.fstat(descriptor).st_size
             return subprocess.Popen(

@@ -2,6 +2,7 @@
 """Where a daemon's log goes, and what its lines look like."""
 
 import argparse
+import io
 import json
 import logging
 import logging.config
@@ -9,10 +10,11 @@ import logging.handlers
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from glance import config
 from glance.cli.arguments import path
-from glance.cli.process import Refusal, plain
+from glance.cli.process import Refusal, open_log, plain
 from glance.cli.startup import OutputError
 
 FORMAT = "%(asctime)s %(levelname)8s [%(name)s] %(message)s"
@@ -116,5 +118,20 @@ def _handler(name: str, options: argparse.Namespace, settings: config.DaemonConf
         return logging.handlers.SysLogHandler("/dev/log")
     if kind == "stream":
         return logging.StreamHandler(sys.stdout)
-    # Watched: after logrotate has moved the file away, the next line goes to a new one.
-    return logging.handlers.WatchedFileHandler(Path(folder or "", file or f"{name}.log"), encoding="utf-8")
+    return _LogFile(Path(folder or "", file or f"{name}.log"), encoding="utf-8")
+
+
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A log file that refuses to be a symbolic link, also when it is opened anew.
+
+    After logrotate has moved it away, the next line goes to a new one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # it cannot be opened anew: a lost line must not fail the request that it is about
+            self.handleError(record)
+
+    def _open(self) -> io.TextIOWrapper:
+        path, mode, encoding = self.baseFilename, self.mode, self.encoding
+        return cast(io.TextIOWrapper, open(path, mode, encoding=encoding, errors=self.errors, opener=open_log))

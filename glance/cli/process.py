@@ -252,6 +252,18 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+def open_log(path: str | Path, flags: int, mode: int = 0o666) -> int:
+    """Open a log file and return its descriptor; an opener for open(). Raises OSError, also for a symbolic link:
+    a user who can write to the folder could have this process append to any file."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            text = "it is a symbolic link; name the file itself, or log to standard output"
+            raise OSError(errno.ELOOP, text, str(path)) from None
+        raise
+
+
 def plain(error: OSError) -> str:
     """An operating system's error as it stands in the middle of a sentence."""
     text = error.strerror or str(error) or type(error).__name__

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CONTEXT_KEY = "glance.context"
 SINGLE_HEADERS_KEY = "glance.single_headers"  # in the environ of a server that refuses repeated identity headers
+NO_STORE = ("Cache-Control", "no-store")
 _REQUEST_ID_KEY = "glance.request_id"
 
 
@@ -33,7 +34,9 @@ def check_single(environ: "WSGIEnvironment", *names: str) -> None:
 
 
 class RequestId:
-    """WSGI middleware, the outermost: gives the request an id, and puts it on the answer."""
+    """WSGI middleware, the outermost: give the request an id, and put it on the answer.
+
+    Answers that do not say otherwise are not to be stored by caches: what one caller may see, another may not."""
 
     def __init__(self, app: "WSGIApplication") -> None:
         self._app = app
@@ -44,7 +47,8 @@ class RequestId:
         request_id = environ[_REQUEST_ID_KEY] = request_id_from(Request(environ).headers)
 
         def start(status, headers, exc_info=None):  # type: ignore[no-untyped-def]
-            return start_response(status, [*headers, (REQUEST_ID_HEADER, request_id)], exc_info)
+            caching = [] if any(name.lower() == "cache-control" for name, _ in headers) else [NO_STORE]
+            return start_response(status, [*headers, *caching, (REQUEST_ID_HEADER, request_id)], exc_info)
 
         return self._app(environ, start)
 

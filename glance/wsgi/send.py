@@ -43,6 +43,7 @@ def span_of(request: Request, total: int | None) -> Span | None:
 def send(request: Request, blob: Blob, *, total: int | None, span: Span | None = None) -> Response:
     """The answer that delivers an opened blob; `total` is the number of bytes of the whole."""
     response = Response(content_type="application/octet-stream")
+    response.headers["Cache-Control"] = "private"  # data may be kept by its caller, and by no cache that others share
     response.accept_ranges = "bytes" if total is not None else "none"
     if span is not None:
         response.status_int = 206

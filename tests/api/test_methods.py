@@ -86,6 +86,37 @@ def test_head_is_get_without_its_body_in_the_registry(ask_registry, template: st
     assert (get.status_int == 404) == (template in ("/nothing", "/images/99"))
 
 
+# Caches
+
+
+@pytest.mark.parametrize(("method", "path", "caching"), [
+    ("GET", f"/v1/images/{IMAGE_ID}", "private"), ("GET", "/images/1", "private"), ("HEAD", f"/v1/images/{IMAGE_ID}", "no-store"), ("HEAD", "/images/1", "no-store"),
+    ("GET", "/v1/images", "no-store"), ("GET", "/v1/images/detail", "no-store"), ("GET", "/images", "no-store"), ("GET", f"/v1/images/{IMAGE_ID}/members", "no-store"),
+    ("GET", "/v1/images/nothing", "no-store"), ("PATCH", "/v1/images", "no-store"), ("PUT", f"/v1/images/{IMAGE_ID}", "no-store"), ("GET", "/", "no-store"), ("GET", "/healthcheck", "no-store"),
+])  # fmt: skip
+def test_caches_keep_no_metadata_and_share_no_data(api: Api, method: str, path: str, caching: str) -> None:
+    image = {"x-image-meta-id": IMAGE_ID, "x-image-meta-is_public": "1", "x-image-meta-disk_format": "raw", "x-image-meta-container_format": "bare"}  # fmt: skip
+    assert api("POST", "/v1/images", image, BYTES).headers.getall("Cache-Control") == ["no-store"]
+    assert api(method, path).headers.getall("Cache-Control") == [caching]
+
+
+def test_a_part_of_an_image_is_not_shared_by_caches(api: Api) -> None:
+    assert api("POST", "/images", {"x-image-meta-name": "a", "x-image-meta-type": "raw", "x-image-meta-is_public": "True"}, BYTES).status_int == 200  # fmt: skip
+    part = api("GET", "/images/1", {"Range": "bytes=1-2"})
+    assert (part.status_int, part.headers.getall("Cache-Control")) == (206, ["private"])
+
+
+def test_answers_of_the_registry_and_of_filters_are_not_kept(ask_registry) -> None:
+    def refuse(request: Request) -> Context:
+        raise NotAuthenticated("who?")
+
+    filtered = Request.blank("/images").get_response(
+        guarded(build(RegistryConfig(), registry=MemoryRegistry()), refuse)
+    )
+    for response in (ask_registry("GET", "/records"), ask_registry("GET", "/records", {}), filtered):
+        assert response.headers.getall("Cache-Control") == ["no-store"]
+
+
 # OPTIONS
 
 
