@@ -471,7 +471,8 @@ def filter_option(path: Path, factory: str, option: str) -> str | None:
 def _place_below(data_dir: Path, kind: type[DaemonConfig]) -> dict[str, str]:
     data = escape_path(str(data_dir))
     if kind is ApiConfig:
-        return {"filesystem_store_datadir": f"{data}/images"}
+        # Nothing identifies callers here, so only this machine may connect.
+        return {"filesystem_store_datadir": f"{data}/images", "bind_host": "127.0.0.1"}
     return {"sql_connection": f"sqlite:///{data}/glance.sqlite"}
 
 

@@ -82,6 +82,7 @@ class Control:
                 server.configured()  # a wrong configuration is found while the old daemons still run
         if command not in ("stop", "shutdown", "status") and any(server.config is None for server in self._servers):
             _say(f"No {config.FILE_NAME} found: using built-in defaults, everything below {self._place.data}")
+            _say(f"Other hosts cannot connect: set bind_host in a {config.FILE_NAME} to let them")
         if command == "start":
             return self._start(self._servers)
         if command == "restart":

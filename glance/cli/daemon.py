@@ -80,7 +80,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
         "--data-dir",
         type=absolute_path,
         metavar="DIR",
-        help="use no configuration file but the built-in defaults, and keep images and database below DIR",
+        help="use no configuration file but the built-in defaults, keep images and database below DIR, and listen on "
+        "127.0.0.1",
     )
     return parser
 

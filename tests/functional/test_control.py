@@ -515,6 +515,7 @@ def test_built_in_defaults(installation: Installation) -> None:
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(
         f"No glance.conf found: using built-in defaults, everything below {folder}\n"
+        "Other hosts cannot connect: set bind_host in a glance.conf to let them\n"
         "Starting glance-api with built-in defaults\n"
         "Starting glance-registry with built-in defaults\n"
         r'\{"images": \[\]\}\n'
@@ -522,5 +523,6 @@ def test_built_in_defaults(installation: Installation) -> None:
         r"Stopping glance-registry  pid: \d+  signal: 15\n",
         done.stdout,
     )
+    assert done.stderr == ""  # nothing is open to other hosts, so there is nothing to warn of
     assert (folder / "glance.sqlite").is_file()
     assert {path.name for path in (folder / "log").iterdir()} == {"glance-api.log", "glance-registry.log"}

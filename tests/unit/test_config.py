@@ -90,7 +90,7 @@ def test_the_application_gets_what_the_section_says(write, monkeypatch):
 
 def test_no_file_means_defaults_below_one_folder(tmp_path):
     assert config.load("glance-api", None, tmp_path).settings == ApiConfig(
-        filesystem_store_datadir=str(tmp_path / "images")
+        filesystem_store_datadir=str(tmp_path / "images"), bind_host="127.0.0.1"
     )
     assert config.load("glance-registry", None, tmp_path).settings == RegistryConfig(
         sql_connection=f"sqlite:///{tmp_path}/glance.sqlite"
