@@ -10,6 +10,7 @@ import difflib
 import importlib
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from paste.deploy import loadwsgi
 
+from glance.core.hosts import AllowedHosts
 from glance.core.networks import Networks
 from glance.core.paths import escape_path, expand_path, make_absolute
 from glance.core.policy import Action, Policy
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 FILE_NAME = "glance.conf"
+REGISTRY_KEY_FILE = "registry_key"  # in the data directory, without a configuration file
+DATABASE_FILE = "glance.sqlite"
+LONGEST_KEY = 4096  # characters
 SEARCHED = (".", "~/.glance", "~", "/etc/glance", "/etc")
 PASTE_KEYS = frozenset({"here", "__file__"})  # put among the defaults by PasteDeploy
 
@@ -98,6 +103,13 @@ class DaemonConfig:
         "Addresses and networks of proxies in front, separated by commas. Their X-Forwarded-For tells the client's "
         "address, for the access log and the limits per address; their X-Forwarded-Proto, -Host and -Prefix tell its "
         "URL. Those of other clients are ignored.",
+    )
+    allowed_hosts: str = _option(
+        "",
+        "Host names, separated by commas, under which browsers may use a daemon that identifies no callers, beside "
+        "localhost, addresses, the names of this machine and that of public_endpoint. *.example.org: all names that "
+        "end in .example.org; *: all. Web pages elsewhere could otherwise use it through the browser of a visitor. "
+        "Other clients are not asked.",
     )
     connections_per_address: int = _option(
         0,
@@ -362,6 +374,14 @@ def parse_trusted_proxies(config: DaemonConfig) -> Networks:
         raise ConfigError(f"trusted_proxies must be addresses and networks such as 10.1.0.0/16: {error}") from error
 
 
+def parse_allowed_hosts(config: DaemonConfig, *more: str) -> AllowedHosts:
+    """Raises ConfigError."""
+    try:
+        return AllowedHosts(",".join((config.allowed_hosts, *more)))
+    except ValueError as error:
+        raise ConfigError(f"allowed_hosts: {error}") from error
+
+
 def policy_of(config: DaemonConfig) -> Policy:
     """What the policy_* options say."""
     rules = {action: getattr(config, f"policy_{action}").split(",") for action in Action}
@@ -469,11 +489,46 @@ def filter_option(path: Path, factory: str, option: str) -> str | None:
 
 
 def _place_below(data_dir: Path, kind: type[DaemonConfig]) -> dict[str, str]:
+    """Raises ConfigError."""
     data = escape_path(str(data_dir))
+    key = _read_registry_key(data_dir / REGISTRY_KEY_FILE)
+    options = {} if key is None else {"registry_key": key}
     if kind is ApiConfig:
         # Nothing identifies callers here, so only this machine may connect.
-        return {"filesystem_store_datadir": f"{data}/images", "bind_host": "127.0.0.1"}
-    return {"sql_connection": f"sqlite:///{data}/glance.sqlite"}
+        return {"filesystem_store_datadir": f"{data}/images", "bind_host": "127.0.0.1", **options}
+    return {"sql_connection": f"sqlite:///{data}/{DATABASE_FILE}", **options}
+
+
+def make_registry_key(data_dir: Path) -> None:
+    """Keep a new registry_key in the data directory of an installation without a configuration file.
+
+    Nothing is done if there is one, or a database: daemons of an older version may run there without a key. Raises
+    OSError."""
+    if (data_dir / DATABASE_FILE).exists():
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with suppress(FileExistsError):
+        descriptor = os.open(data_dir / REGISTRY_KEY_FILE, flags, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(f"{secrets.token_urlsafe(32)}\n")
+
+
+def _read_registry_key(path: Path) -> str | None:
+    """Return the key in this file, or None if there is no file. Raises ConfigError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, encoding="utf-8") as file:
+            if os.fstat(descriptor).st_mode & 0o077:
+                raise ConfigError(f"{path} holds a secret, and others may use it: chmod 600 {path}")
+            key = file.read(LONGEST_KEY).strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"cannot read the registry_key in {path}: {error}") from error
+    if not key:
+        raise ConfigError(f"{path} is empty: write a registry_key into it, or remove it")
+    return key
 
 
 class _Interpolation(configparser.Interpolation):

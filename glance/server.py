@@ -6,11 +6,12 @@ import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from glance.api import classic, v1
 from glance.api.v1.images import Paging
 from glance.api.versions import Version, Versions
-from glance.config import ApiConfig, ConfigError, parse_trusted_proxies, policy_of
+from glance.config import ApiConfig, ConfigError, parse_allowed_hosts, parse_trusted_proxies, policy_of
 from glance.core.inline import INLINE
 from glance.core.ports import Registry, Store, Stores, Threads
 from glance.core.recovery import Recovery
@@ -25,6 +26,7 @@ from glance.store.proxy import Proxy, parse_proxy
 from glance.store.s3 import S3Store
 from glance.store.swift import Account, Login, SwiftStore
 from glance.wsgi.body import THREADS_KEY
+from glance.wsgi.browsers import KnownHosts
 from glance.wsgi.endpoint import Endpoint, parse_public_endpoint
 from glance.wsgi.faults import Faults
 from glance.wsgi.health import Check, Health
@@ -75,11 +77,12 @@ def build(
         checks["writing to the store"] = _make_write_check(config, stores)
     paging = Paging(default=config.limit_param_default, most=config.api_limit_max)
     apis = Versions(classic.router(service), {"v1": v1.application(service, paging)}, VERSIONS)
-    health = Health(Faults(Identify(apis, anybody)), checks)
     try:
         public = parse_public_endpoint(config.public_endpoint)
     except ValueError as error:
         raise ConfigError(f"public_endpoint: {error}") from error
+    hosts = parse_allowed_hosts(config, *([urlsplit(config.public_endpoint).hostname or ""] if public else []))
+    health = Health(Faults(KnownHosts(Identify(apis, anybody), hosts)), checks)
     app = Endpoint(RequestId(health), public, parse_trusted_proxies(config))
     return Application(app, health, Recovery(service.transfers, registry, work), autostart=autostart)
 

@@ -125,6 +125,7 @@ class Server:
         log_dir = self._log_dir(self.configured())
         if self._place.config is None:
             _make_folder(self._place.data, 0o700, "data directory", "XDG_DATA_HOME")
+            config.make_registry_key(self._place.data)
         _make_folder(self._pid_files[0].path.parent, 0o755, "pid directory", "--pid-dir")
         _make_folder(log_dir, 0o750, "log directory", "--log-dir")
 

@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING
 
-from glance.config import RegistryConfig, policy_of
+from glance.config import RegistryConfig, parse_allowed_hosts, policy_of
 from glance.core.ports import Registry
 from glance.core.quota import OPTIONS, ImageQuota
 from glance.registry.classic import Images
@@ -13,6 +13,7 @@ from glance.registry.db.quota import Quota
 from glance.registry.db.sql import SqlRegistry
 from glance.registry.handlers import Records
 from glance.registry.protocol import Protocol
+from glance.wsgi.browsers import KnownHosts, SameSite
 from glance.wsgi.faults import Faults
 from glance.wsgi.health import Health
 from glance.wsgi.identify import Identify, KeyHolders, RequestId
@@ -34,7 +35,10 @@ def build(config: RegistryConfig, *, registry: Registry | None = None) -> "WSGIA
     """The application; tests hand in their own registry."""
     registry = registry if registry is not None else _sql_registry(config)
     router = Router([*Images(registry).routes(), *Records(registry).routes()])
-    app = Faults(Identify(router, KeyHolders(config.registry_key)))
+    app: WSGIApplication = Identify(router, KeyHolders(config.registry_key))
+    if not config.registry_key:
+        app = KnownHosts(app, parse_allowed_hosts(config))
+    app = Faults(SameSite(app))
     return RequestId(Protocol(Health(app, {"database": lambda threads: registry.check()})))
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 CLIENT_KEY = "glance.client_address"  # where glance/serve tells it; it reads X-Forwarded-For
+SENT_HOST_KEY = "glance.sent_host"  # the host of the request itself, whatever public_endpoint says
 _ROOT_KEY = "glance.root"  # SCRIPT_NAME of the whole service, before the versions add theirs
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+;=:@-]|%[0-9A-Fa-f]{2})+)+")
@@ -41,10 +42,11 @@ class Endpoint:
         self._trusted_proxies = trusted_proxies
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ.get("REMOTE_ADDR", "") in self._trusted_proxies:
+            _apply_forwarded(environ)
+        environ[SENT_HOST_KEY] = environ.get("HTTP_HOST", "")
         if self._public is not None:
             environ["wsgi.url_scheme"], environ["HTTP_HOST"], environ["SCRIPT_NAME"] = self._public
-        elif environ.get("REMOTE_ADDR", "") in self._trusted_proxies:
-            _apply_forwarded(environ)
         environ[_ROOT_KEY] = environ.get("SCRIPT_NAME", "")
         return self._app(environ, start_response)
 

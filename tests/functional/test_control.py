@@ -492,12 +492,16 @@ with socket.socket() as sock:  # the loopback interface of a new network is down
 control = [sys.executable, sys.argv[1]]
 subprocess.run([*control, "all", "start"], check=True)
 print(urllib.request.urlopen("http://localhost:9292").read().decode(), flush=True)
+try:
+    urllib.request.urlopen("http://localhost:9191/images")
+except urllib.error.HTTPError as error:
+    print(error.code, flush=True)
 subprocess.run([*control, "all", "stop"], check=True)
 """
 
 
-def test_built_in_defaults(installation: Installation) -> None:
-    """On the real ports, so in a network of its own."""
+def test_a_new_installation_has_a_registry_key(installation: Installation) -> None:
+    """With built-in defaults, on the real ports, so in a network of its own."""
     installation.config.unlink()
     if subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("no network namespaces here")
@@ -519,10 +523,13 @@ def test_built_in_defaults(installation: Installation) -> None:
         "Starting glance-api with built-in defaults\n"
         "Starting glance-registry with built-in defaults\n"
         r'\{"images": \[\]\}\n'
+        r"401\n"
         r"Stopping glance-api  pid: \d+  signal: 15\n"
         r"Stopping glance-registry  pid: \d+  signal: 15\n",
         done.stdout,
     )
     assert done.stderr == ""  # nothing is open to other hosts, so there is nothing to warn of
     assert (folder / "glance.sqlite").is_file()
+    key = folder / "registry_key"
+    assert (key.stat().st_mode & 0o777, len(key.read_text())) == (0o600, 44)
     assert {path.name for path in (folder / "log").iterdir()} == {"glance-api.log", "glance-registry.log"}

@@ -368,7 +368,9 @@ def test_in_default_too(api):
 
 
 def test_a_name_near_to_nothing_is_told_all(api):
-    with pytest.raises(ConfigError, match="unknown option xyzzy; known are api_limit_max, backlog, bind_host, "):
+    with pytest.raises(
+        ConfigError, match="unknown option xyzzy; known are allowed_hosts, api_limit_max, backlog, bind_host, "
+    ):
         api("xyzzy = 1")
 
 
