@@ -183,6 +183,12 @@ class IdentityUnavailable(GlanceError):
     reason = "identity-unavailable"
 
 
+class ServerBusy(GlanceError):
+    """Too many requests of this kind are unfinished for the memory of this server; trying again later helps."""
+
+    reason = "server-busy"
+
+
 class StoreDown(GlanceError):
     """The store did not do its work; trying again later may help."""
 

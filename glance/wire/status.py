@@ -37,6 +37,7 @@ _STATUS: dict[type[GlanceError], int] = {
     errors.RangeNotSatisfiable: 416,
     errors.TooManyAttempts: 429,
     errors.IdentityUnavailable: 503,
+    errors.ServerBusy: 503,
     errors.StoreDown: 503,
     errors.StoreBusy: 503,
     errors.RegistryDown: 503,

@@ -6,6 +6,8 @@ is watched here; and a body without length can only be read where the server end
 (`wsgi.input_terminated`), else there would be no end to wait for.
 """
 
+import threading
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -13,7 +15,7 @@ from webob import Request
 
 from glance.core import values
 from glance.core.context import Context
-from glance.core.errors import BrokenUpload, Invalid, TooLarge, UploadTimeout
+from glance.core.errors import BrokenUpload, Invalid, ServerBusy, TooLarge, UploadTimeout
 from glance.core.inline import INLINE
 from glance.core.ports import Threads
 from glance.wire import jsontext
@@ -26,6 +28,43 @@ if TYPE_CHECKING:
 
 THREADS_KEY = "glance.threads"  # where glance/serve offers native threads in the environ
 MAX_JSON = 1024 * 1024  # bytes of a JSON body
+JSON_BLOCK = 8 * 1024  # bytes of it that are read at a time
+JSON_MEMORY = 32 * 1024 * 1024  # bytes of all JSON bodies that one process is reading
+
+
+class MemoryBudget:
+    """Memory for bodies that are being read, `limit` bytes in one process and half of that for one sender.
+
+    Bytes count when they have arrived, so a slow sender holds only what it has sent. The first block of a body does
+    not count: short bodies are read however many long ones are unfinished."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._used = 0
+        self._held: Counter[str] = Counter()  # by sender
+
+    @property
+    def used(self) -> int:
+        return self._used
+
+    def take(self, sender: str, size: int) -> None:
+        """Raises ServerBusy if there is no room."""
+        with self._lock:
+            if self._used + size > self._limit or self._held[sender] + size > self._limit // 2:
+                raise ServerBusy("too many request bodies are unfinished; try again later")
+            self._used += size
+            self._held[sender] += size
+
+    def give_back(self, sender: str, size: int) -> None:
+        with self._lock:
+            self._used -= size
+            self._held[sender] -= size
+            if not self._held[sender]:
+                del self._held[sender]
+
+
+_json_budget = MemoryBudget(JSON_MEMORY)
 
 
 def has_body(request: Request) -> bool:
@@ -55,16 +94,25 @@ def source_of(request: Request) -> "BodySource":
 
 
 def json_of(request: Request, *, limit: int = MAX_JSON) -> object:
-    """The body as a JSON value. Raises TooLarge over `limit` bytes, Invalid when it is not strict JSON."""
+    """Return the body as a JSON value.
+
+    Raises TooLarge over `limit` bytes, Invalid when it is not strict JSON, and ServerBusy if too many bodies are
+    being read."""
     source = source_of(request)
     if (source.length or 0) > limit:
         raise TooLarge(f"a JSON body may have at most {limit} bytes")
-    text = bytearray()
-    while block := source.read(limit + 1 - len(text)):
-        text += block
-        if len(text) > limit:
-            raise TooLarge(f"a JSON body may have at most {limit} bytes")
-    return jsontext.parse(bytes(text))
+    text, counted = bytearray(), 0
+    try:
+        while block := source.read(min(limit + 1 - len(text), JSON_BLOCK)):
+            if text:
+                _json_budget.take(source.sender, len(block))
+                counted += len(block)
+            text += block
+            if len(text) > limit:
+                raise TooLarge(f"a JSON body may have at most {limit} bytes")
+        return jsontext.parse(bytes(text))
+    finally:
+        _json_budget.give_back(source.sender, counted)
 
 
 def parameters_of(request: Request) -> Mapping[str, str]:

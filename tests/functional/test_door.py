@@ -10,13 +10,13 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.functional.daemons import Installation
-from tests.functional.live import Answer, Wire
+from tests.functional.live import Answer, Wire, wait_until
 from tests.functional.test_identity import tokens
 
 pytestmark = pytest.mark.functional
@@ -180,6 +180,26 @@ def test_a_line_without_end_costs_no_memory(running: Installation, daemon: str) 
             sender.join(30)
             assert not sender.is_alive()
     assert memory(running.pid(f"glance-{daemon}")) - before < 16 * 1024
+
+
+def test_unfinished_json_bodies_take_bounded_memory(running: Installation) -> None:
+    """Those of two addresses, which have half of the budget each; short bodies are read meanwhile."""
+    port, size = running.registry_port, 1024 * 1024
+    head = b"POST /images HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    before = memory(running.pid("glance-registry"))
+    with ExitStack() as stack:
+        for number in range(80):
+            sock = stack.enter_context(connect(port, f"127.0.0.{number % 2 + 1}"))
+            with suppress(ConnectionError):  # it is refused already
+                sock.sendall(head % size + b" " * (size - 1))
+        grown = memory(running.pid("glance-registry")) - before
+        assert grown < 60 * 1024, f"{grown} KiB more"
+        long = head % size + b" " * size
+        wait_until(lambda: ask(port, long, "127.0.0.3").status == 503, "the budget is used up")
+        refused = ask(port, long, "127.0.0.3")
+        assert (refused.status, refused.headers["retry-after"], b"unfinished" in refused.body) == (503, "5", True)
+        assert ask(port, head % 2 + b"{}", "127.0.0.3").status == 400
+    wait_until(lambda: ask(port, head % size + b" " * size).status == 400, "the budget is free again")
 
 
 def memory(pid: int) -> int:

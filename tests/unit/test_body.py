@@ -2,6 +2,7 @@
 """What servers give as `wsgi.input`, and what an honest end of it is."""
 
 import io
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from webob import Request
 
 from glance.core.context import Context
-from glance.core.errors import BrokenUpload, Invalid, TooLarge, UploadTimeout
+from glance.core.errors import BrokenUpload, Invalid, ServerBusy, TooLarge, UploadTimeout
 from glance.core.inline import INLINE, Inline
 from glance.wire import jsontext
-from glance.wsgi.body import has_body, json_of, source_of
+from glance.wsgi import body
+from glance.wsgi.body import JSON_BLOCK, MemoryBudget, has_body, json_of, source_of
 from glance.wsgi.endpoint import CLIENT_KEY
 from glance.wsgi.identify import CONTEXT_KEY
 from tests.fuzz.targets import decoded_json
@@ -145,6 +147,76 @@ def test_json_that_is_announced_too_large_is_not_read():
     given.environ["wsgi.input"] = None
     with pytest.raises(TooLarge):
         json_of(given)
+
+
+class Meanwhile(io.RawIOBase):
+    """A body that calls a function when it has been read except for its last byte."""
+
+    def __init__(self, body: bytes, function: Callable[[], object]) -> None:
+        self._left = body
+        self._function = function
+
+    def read(self, size: int = -1) -> bytes:
+        if len(self._left) == 1:
+            self._function()
+        size = min(size, max(len(self._left) - 1, 1))
+        block, self._left = self._left[:size], self._left[size:]
+        return block
+
+
+def json_text(size: int) -> bytes:
+    return b'"' + b"x" * (size - 2) + b'"'
+
+
+def send_json(size: int, sender: str, meanwhile: Callable[[], object] = lambda: None, announced: int = 0) -> object:
+    stream = Meanwhile(json_text(size), meanwhile)
+    return json_of(request(stream, CONTENT_LENGTH=str(announced or size), REMOTE_ADDR=sender))
+
+
+@pytest.fixture
+def budget(monkeypatch: pytest.MonkeyPatch) -> MemoryBudget:
+    made = MemoryBudget(40 * JSON_BLOCK)
+    monkeypatch.setattr(body, "_json_budget", made)
+    return made
+
+
+def test_unfinished_json_bodies_have_a_budget(budget):
+    def third() -> None:
+        with pytest.raises(ServerBusy, match="unfinished"):
+            send_json(20 * JSON_BLOCK, "c")
+        assert budget.used == 38 * JSON_BLOCK - 2  # what was refused holds nothing
+        assert send_json(JSON_BLOCK, "c") and send_json(100, "c")  # short bodies are read in any case
+
+    half = 20 * JSON_BLOCK
+    assert send_json(half, "a", lambda: send_json(half, "b", third))
+    assert budget.used == 0
+    assert send_json(half, "c")
+
+
+def test_one_sender_gets_half_of_the_budget(budget):
+    def others() -> None:
+        with pytest.raises(ServerBusy):
+            send_json(5 * JSON_BLOCK, "a")
+        assert send_json(20 * JSON_BLOCK, "b")
+
+    assert send_json(20 * JSON_BLOCK, "a", others)
+
+
+def test_a_slow_sender_holds_only_what_it_has_sent(budget):
+    def others() -> None:
+        assert budget.used < 2 * JSON_BLOCK
+        assert send_json(20 * JSON_BLOCK, "b")
+
+    with pytest.raises(BrokenUpload):
+        send_json(2 * JSON_BLOCK, "a", others, announced=body.MAX_JSON)
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize(("text", "error"), [(b"x" * 3 * JSON_BLOCK, Invalid), (json_text(3 * JSON_BLOCK), TooLarge)])
+def test_a_refused_json_body_holds_nothing(budget, text, error):
+    with pytest.raises(error):
+        json_of(request(text, **CHUNKED), limit=3 * JSON_BLOCK - (error is TooLarge))
+    assert budget.used == 0
 
 
 JSON = st.recursive(
