@@ -32,7 +32,7 @@ JSON_BLOCK = 8 * 1024  # bytes of it that are read at a time
 JSON_MEMORY = 32 * 1024 * 1024  # bytes of all JSON bodies that one process is reading
 
 
-class MemoryBudget:
+class BodyMemory:
     """Memory for bodies that are being read, `limit` bytes in one process and half of that for one sender.
 
     Bytes count when they have arrived, so a slow sender holds only what it has sent. The first block of a body does
@@ -64,7 +64,7 @@ class MemoryBudget:
                 del self._held[sender]
 
 
-_json_budget = MemoryBudget(JSON_MEMORY)
+_json_memory = BodyMemory(JSON_MEMORY)
 
 
 def has_body(request: Request) -> bool:
@@ -105,14 +105,14 @@ def json_of(request: Request, *, limit: int = MAX_JSON) -> object:
     try:
         while block := source.read(min(limit + 1 - len(text), JSON_BLOCK)):
             if text:
-                _json_budget.take(source.sender, len(block))
+                _json_memory.take(source.sender, len(block))
                 counted += len(block)
             text += block
             if len(text) > limit:
                 raise TooLarge(f"a JSON body may have at most {limit} bytes")
         return jsontext.parse(bytes(text))
     finally:
-        _json_budget.give_back(source.sender, counted)
+        _json_memory.give_back(source.sender, counted)
 
 
 def parameters_of(request: Request) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from glance.core.errors import BrokenUpload, Invalid, ServerBusy, TooLarge, Uplo
 from glance.core.inline import INLINE, Inline
 from glance.wire import jsontext
 from glance.wsgi import body
-from glance.wsgi.body import JSON_BLOCK, MemoryBudget, has_body, json_of, source_of
+from glance.wsgi.body import JSON_BLOCK, BodyMemory, has_body, json_of, source_of
 from glance.wsgi.endpoint import CLIENT_KEY
 from glance.wsgi.identify import CONTEXT_KEY
 from tests.fuzz.targets import decoded_json
@@ -174,9 +174,9 @@ def send_json(size: int, sender: str, meanwhile: Callable[[], object] = lambda: 
 
 
 @pytest.fixture
-def budget(monkeypatch: pytest.MonkeyPatch) -> MemoryBudget:
-    made = MemoryBudget(40 * JSON_BLOCK)
-    monkeypatch.setattr(body, "_json_budget", made)
+def budget(monkeypatch: pytest.MonkeyPatch) -> BodyMemory:
+    made = BodyMemory(40 * JSON_BLOCK)
+    monkeypatch.setattr(body, "_json_memory", made)
     return made
 
 
