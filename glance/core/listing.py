@@ -7,17 +7,32 @@ from dataclasses import replace
 from glance.core.context import Context
 from glance.core.image import Image, Status, Visibility
 from glance.core.ports import Registry
-from glance.core.query import Comparison, Filter, Query, Sort
+from glance.core.query import Comparison, Filter, Page, Query, Sort
+
+
+def iter_pages(registry: Registry, ctx: Context, query: Query, *, limit: int | None = None) -> Iterator[Page]:
+    """Yield the images that match, `limit` of them if it is given, page by page. The last page has no `after`.
+
+    A page is fetched when it is requested, and not referenced once the next one is."""
+    while True:
+        if limit is not None:
+            query = replace(query, limit=min(query.limit, limit))
+        page = registry.find(ctx, query)
+        if limit is not None:
+            limit -= len(page.images)
+        after = None if limit == 0 else page.after
+        page = replace(page, after=after)
+        yield page
+        del page
+        if after is None:
+            return
+        query = replace(query, after=after)
 
 
 def every(registry: Registry, ctx: Context, query: Query) -> Iterator[Image]:
     """All images that match, fetched page after page as they are taken."""
-    while True:
-        page = registry.find(ctx, query)
+    for page in iter_pages(registry, ctx, query):
         yield from page.images
-        if page.after is None:
-            return
-        query = replace(query, after=page.after)
 
 
 def every_pending(registry: Registry) -> Iterator[Image]:

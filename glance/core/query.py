@@ -14,6 +14,10 @@ from typing import Final
 from glance.core.image import Image, MemberStatus, Visibility
 
 MAX_PAGE: Final = 1000  # images
+# Characters of all properties, tags, locations and copy_from URLs in a page of more than one image. Python takes up
+# to four bytes for one, and several copies of a page are in memory at a time.
+MAX_PAGE_TEXT: Final = 512 * 1024
+ITEM_TEXT: Final = 64  # characters that each property, tag and location counts in addition to its text
 MAX_VALUES: Final = 100  # that one filter may name
 MAX_CONDITIONS: Final = 20  # filters, properties and tags, of each, in one query
 
@@ -87,6 +91,7 @@ class Query:
     sort: tuple[Sort, ...] = (Sort("created_at", descending=True),)
     after: Position | None = None  # the place of the last image already seen, by order_of(sort)
     limit: int = MAX_PAGE  # images in one page
+    brief: bool = False  # leave out locations, properties and tags, as if the images had none
 
     @property
     def order(self) -> tuple[Sort, ...]:
@@ -95,7 +100,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of a list. `after` continues it: the next Query's `after`; None at the end."""
+    """One page of a list. `after` continues it: the next Query's `after`; None at the end.
+
+    A page that is not the last may have fewer images than the limit, because of MAX_PAGE_TEXT, but at least one."""
 
     images: tuple[Image, ...]
     after: Position | None = None

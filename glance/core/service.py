@@ -28,7 +28,7 @@ from glance.core.errors import (
 from glance.core.image import UNSET, Image, ImageChange, Member, MemberStatus, Span, Status, Unset
 from glance.core.inline import INLINE
 from glance.core.leases import LEASE
-from glance.core.listing import every
+from glance.core.listing import iter_pages
 from glance.core.policy import Action, Policy
 from glance.core.ports import Blob, Registry, Source, Stores, Threads
 from glance.core.query import Page, Query, position_of
@@ -166,12 +166,13 @@ class ImageService:
         """With `deleted`, an image is found that is deleted, too. Raises NotFound."""
         return self._registry.get(ctx, image_id, deleted=deleted)
 
-    def list(self, ctx: Context, query: Query) -> Iterator[Image]:
-        """All images that match."""
-        return every(self._registry, ctx, query)
+    def list(self, ctx: Context, query: Query) -> Iterator[Page]:
+        """Return an iterator over all images that match, in pages."""
+        return iter_pages(self._registry, ctx, query)
 
-    def find(self, ctx: Context, query: Query, *, marker: str | None = None) -> Page:
-        """One page of the images that match: the first, or the one behind the image that `marker` names.
+    def find(self, ctx: Context, query: Query, *, marker: str | None = None) -> Iterator[Page]:
+        """Return an iterator over the first `query.limit` images that match, or the first ones after the image that
+        `marker` names. They come in pages of the registry, which may be smaller.
 
         Raises Invalid when there is no such image for this caller."""
         if marker is not None:
@@ -180,7 +181,7 @@ class ImageService:
             except NotFound:
                 raise Invalid(f"marker must be the id of an image in this list, not {shown(marker)}") from None
             query = replace(query, after=position_of(last, query.order))
-        return self._registry.find(ctx, query)
+        return iter_pages(self._registry, ctx, query, limit=query.limit)
 
     def open(self, ctx: Context, image: Image, span: Span | None = None) -> Blob:
         """Open the bytes of what get() returned, to be closed by the caller.

@@ -7,15 +7,15 @@ from webob import Request, Response
 
 from glance.core.errors import Invalid, NotFound
 from glance.core.image import Image, Visibility
-from glance.core.listing import every
+from glance.core.listing import iter_pages
 from glance.core.ports import Registry
-from glance.core.query import Query, Sort
+from glance.core.query import Page, Query, Sort
 from glance.core.values import shown
 from glance.wire import classic
 from glance.wsgi.body import json_of
 from glance.wsgi.identify import context_of
 from glance.wsgi.router import Handler
-from glance.wsgi.send import json_answer
+from glance.wsgi.send import json_answer, list_answer
 
 
 class Images:
@@ -34,10 +34,10 @@ class Images:
         ]
 
     def index(self, request: Request) -> Response:
-        return json_answer({"images": [classic.brief_of(image) for image in self._public(request)]})
+        return list_answer("images", self._list(request, brief=True), classic.brief_of)
 
     def detail(self, request: Request) -> Response:
-        return json_answer({"images": [classic.record_of(image) for image in self._public(request)]})
+        return list_answer("images", self._list(request), classic.record_of)
 
     def show(self, request: Request, number: str) -> Response:
         return _single(self._image(request, number))
@@ -62,9 +62,9 @@ class Images:
             raise NotFound(f"there is no image {shown(number)}: an image is named by a whole number")
         return self._registry.get(context_of(request), number)
 
-    def _public(self, request: Request) -> Iterator[Image]:
-        query = Query(visibility=frozenset({Visibility.PUBLIC}), sort=(Sort("number"),))
-        return every(self._registry, context_of(request), query)
+    def _list(self, request: Request, *, brief: bool = False) -> Iterator[Page]:
+        query = Query(visibility=frozenset({Visibility.PUBLIC}), sort=(Sort("number"),), brief=brief)
+        return iter_pages(self._registry, context_of(request), query)
 
 
 def _fields(request: Request) -> dict[str, object]:

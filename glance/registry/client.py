@@ -70,7 +70,9 @@ class HttpRegistry:
         return self._record(ctx, "GET", _path(image_id), params=params)
 
     def find(self, ctx: Context, query: Query) -> Page:
-        answer = self._ask(ctx, "GET", "/records", params={queries.PARAMETER: queries.encode_query(query)})
+        params = {queries.PARAMETER: queries.encode_query(query)}
+        headers = {queries.BRIEF_HEADER: "true"} if query.brief else None
+        answer = self._ask(ctx, "GET", "/records", params=params, headers=headers)
         return _understood(lambda value: _page(value, query), answer)
 
     def update(
@@ -143,7 +145,7 @@ class HttpRegistry:
         body = None
         if value is not None:
             sent["Content-Type"] = "application/json"
-            body = jsontext.write(value)
+            body = jsontext.write(value, ensure_ascii=False)
         if params:
             path = f"{path}?{urlencode(params)}"
         try:

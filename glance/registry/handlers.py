@@ -2,6 +2,8 @@
 """The registry's own HTTP resource, spoken by glance-api: records and members, in the JSON of wire/records.py."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 from webob import Request, Response
 
@@ -15,6 +17,8 @@ from glance.wsgi.body import json_of, parameters_of
 from glance.wsgi.identify import context_of
 from glance.wsgi.router import Handler
 from glance.wsgi.send import json_answer
+
+_answer = partial(json_answer, ensure_ascii=False)
 
 
 class Records:
@@ -40,8 +44,9 @@ class Records:
 
     def find(self, request: Request) -> Response:
         parameters = _parameters(request, queries.PARAMETER)
-        page = self._registry.find(context_of(request), queries.decode_query(parameters.get(queries.PARAMETER, "{}")))
-        return json_answer(queries.encode_page(page))
+        query = queries.decode_query(parameters.get(queries.PARAMETER, "{}"))
+        query = replace(query, brief=request.headers.get(queries.BRIEF_HEADER) == "true")
+        return _answer(queries.encode_page(self._registry.find(context_of(request), query)))
 
     def add(self, request: Request) -> Response:
         image = records.decode_draft(json_of(request))
@@ -70,16 +75,16 @@ class Records:
 
     def release(self, request: Request, image_id: str) -> Response:
         self._registry.release(context_of(request), image_id, holder=request.headers.get(records.HOLDER_HEADER))
-        return json_answer({})
+        return _answer({})
 
     def claim_stalled(self, request: Request) -> Response:
         holder, lease, limit, pending = records.decode_claim(json_of(request))
         ctx = context_of(request)
         claimed = self._registry.claim_stalled(ctx, holder, lease=lease, limit=limit, pending=pending)
-        return json_answer(records.encode_images(claimed))
+        return _answer(records.encode_images(claimed))
 
     def members(self, request: Request, image_id: str) -> Response:
-        return json_answer(records.encode_members(self._registry.members(context_of(request), image_id)))
+        return _answer(records.encode_members(self._registry.members(context_of(request), image_id)))
 
     def replace_members(self, request: Request, image_id: str) -> Response:
         return self._set_members(request, image_id, replace=True)
@@ -90,19 +95,19 @@ class Records:
     def _set_members(self, request: Request, image_id: str, *, replace: bool) -> Response:
         wanted = records.decode_wanted(json_of(request))
         members = self._registry.set_members(context_of(request), image_id, wanted, replace=replace)
-        return json_answer(records.encode_members(members))
+        return _answer(records.encode_members(members))
 
     def answer(self, request: Request, image_id: str) -> Response:
         status = one_of(MemberStatus)("status", object_of("an answer", json_of(request)).get("status"))
         answered = self._registry.set_member_status(context_of(request), image_id, _tenant(request), status)
-        return json_answer(records.encode_member(answered))
+        return _answer(records.encode_member(answered))
 
     def drop_member(self, request: Request, image_id: str) -> Response:
         self._registry.drop_member(context_of(request), image_id, _tenant(request))
-        return json_answer({})
+        return _answer({})
 
     def memberships(self, request: Request) -> Response:
-        return json_answer(records.encode_members(self._registry.memberships(context_of(request), _tenant(request))))
+        return _answer(records.encode_members(self._registry.memberships(context_of(request), _tenant(request))))
 
 
 def _tenant(request: Request) -> str:
@@ -135,4 +140,4 @@ def _lease(request: Request) -> int | None:
 
 
 def _record(image: Image) -> Response:
-    return json_answer(records.encode_image(image))
+    return _answer(records.encode_image(image))

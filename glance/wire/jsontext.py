@@ -28,8 +28,11 @@ def parse(data: bytes) -> object:
     return value
 
 
-def write(value: object) -> bytes:
-    return json.dumps(value).encode()
+def write(value: object, *, ensure_ascii: bool = True) -> bytes:
+    """Return JSON in ASCII, or in UTF-8, which is at most a third as long where text is not ASCII.
+
+    A lone surrogate, which UTF-8 cannot represent, makes text that parse() refuses."""
+    return json.dumps(value, ensure_ascii=ensure_ascii).encode("utf-8", "surrogatepass")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

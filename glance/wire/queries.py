@@ -28,15 +28,16 @@ from glance.wire.decode import Decoder, list_of, number, object_of, one_of, or_n
 from glance.wire.encode import encode_time, object_encoder
 
 PARAMETER = "query"
+BRIEF_HEADER = "X-Glance-Brief"  # "true" for Query.brief; not in the query, so that an older registry ignores it
 
 _encode_fields = object_encoder(Query)
 _TYPES = {**FILTER_FIELDS, "number": int}  # of every key that a list can be sorted by
 
 
 def encode_query(query: Query) -> str:
-    """Encode a query without what has its default: an older registry may not know the key."""
+    """Encode a query, except for `brief`, without what has its default: an older registry may not know the key."""
     return json.dumps(
-        {name: value for name, value in _encode(query).items() if value != _DEFAULTS[name]},
+        {name: value for name, value in _encode(query).items() if name in _QUERY and value != _DEFAULTS[name]},
         separators=(",", ":"),
         ensure_ascii=False,  # in a URL, escapes would take a third more room than UTF-8 does
     )

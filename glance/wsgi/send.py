@@ -2,21 +2,50 @@
 """JSON → Response. Blob → Response: whole or in part, by the server's `wsgi.file_wrapper` where there is a file."""
 
 import re
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from webob import Request, Response
 
 from glance.core.errors import RangeNotSatisfiable
-from glance.core.image import Span
+from glance.core.image import Image, Span
 from glance.core.ports import Blob
+from glance.core.query import Page
 from glance.wire import jsontext
 
-BLOCK = 64 * 1024  # bytes that a server without sendfile reads at a time
+BLOCK = 64 * 1024  # bytes that a server without sendfile reads at a time, and of a long list that are sent at a time
 
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,99})-([0-9]{0,99})|-([0-9]{1,99}))", re.ASCII | re.IGNORECASE)
 
 
-def json_answer(value: object) -> Response:
-    return Response(jsontext.write(value), content_type="application/json")
+def json_answer(value: object, *, ensure_ascii: bool = True) -> Response:
+    return Response(jsontext.write(value, ensure_ascii=ensure_ascii), content_type="application/json")
+
+
+def list_answer(key: str, pages: Iterator[Page], encode: Callable[[Image], object]) -> Response:
+    """Return the answer {key: [the images of all pages, encoded]}.
+
+    A list of one page has a Content-Length. A longer one is sent as its pages are read, so that it is never in memory
+    as a whole; an error after the first page breaks the answer off."""
+    first = next(pages)
+    if first.after is None:
+        return json_answer({key: list(map(encode, first.images))})
+    return Response(app_iter=_write_list(key, chain([first], pages), encode), content_type="application/json")
+
+
+def _write_list(key: str, pages: Iterator[Page], encode: Callable[[Image], object]) -> Iterator[bytes]:
+    block = bytearray(b'{"%b": [' % key.encode())
+    separator = b""
+    for page in pages:
+        texts = map(jsontext.write, map(encode, page.images))
+        del page  # so that its images are freed before the next page is fetched
+        for text in texts:
+            block += separator + text
+            separator = b", "
+            if len(block) >= BLOCK:
+                yield bytes(block)
+                block.clear()
+    yield bytes(block) + b"]}"
 
 
 def span_of(request: Request, total: int | None) -> Span | None:

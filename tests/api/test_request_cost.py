@@ -75,13 +75,14 @@ def costs(tmp_path: Path) -> Iterator[Costs]:
 
 
 ONE = (1, 2)  # its row; what stands beside it: locations, properties, tags, members
+BRIEF = (1, 2)  # the numbers of its images; their rows
 PAGE = (1, 3)  # the numbers of its images; their rows; what stands beside them
 READS = {
     ("HEAD", "/images/1"): ONE,
     ("GET", "/images/1"): ONE,
-    ("GET", "/images"): PAGE,
+    ("GET", "/images"): BRIEF,
     ("GET", "/images/detail"): PAGE,
-    ("GET", "/v1/images?limit=20"): PAGE,
+    ("GET", "/v1/images?limit=20"): BRIEF,
     ("GET", "/v1/images/detail?limit=20"): PAGE,
     ("HEAD", "/v1/images/{id}"): ONE,
     ("GET", "/v1/images/{id}"): ONE,

@@ -2,12 +2,14 @@
 """The Images API v1 in process, for the operator: versions, creation, lists, updates, deletion."""
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from wsgiref.validate import WSGIWarning
 
 import pytest
 
 from glance.core.context import Context
+from glance.core.errors import RegistryDown
 from glance.core.image import Image, Visibility
 from tests.api.conftest import Api
 
@@ -730,3 +732,38 @@ def test_a_list_takes_twenty_property_filters(api):
     response = api("GET", "/v1/images?" + "&".join(filters))
     assert response.status_int == 400
     assert "at most 20 properties, not 21" in response.text
+
+
+@pytest.fixture
+def short_pages(monkeypatch):
+    """Pages of the registry end after one image that has properties."""
+    monkeypatch.setattr("glance.registry.db.rows.MAX_PAGE_TEXT", 1)
+
+
+def test_a_list_of_several_pages_of_the_registry_has_as_many_images_as_requested(api, short_pages):
+    made = [create(api, None, **{"name": f"{number}", "property-os": "linux"})["id"] for number in range(5)]
+    for limit in range(1, 7):
+        for start in range(5):
+            marker = f"&marker={made[start]}" if start else ""
+            response = api("GET", f"/v1/images/detail?sort_key=name&sort_dir=asc&limit={limit}{marker}")
+            found = [image["id"] for image in response.json["images"]]
+            assert found == made[start + (start > 0) :][:limit]
+    assert names(api, f"?sort_key=name&sort_dir=asc&marker={made[-1]}") == []
+    response = api("GET", "/v1/images/detail?sort_key=name&sort_dir=asc")
+    assert response.body == json.dumps(response.json).encode()
+    assert api("HEAD", "/v1/images").body == b""
+
+
+def test_a_list_breaks_off_when_the_registry_fails_after_the_first_page(api, short_pages, monkeypatch):
+    for _ in range(3):
+        create(api, None, **{"property-os": "linux"})
+    find = api.registry.find
+
+    def fail_later(ctx, query):
+        if query.after is not None:
+            raise RegistryDown("the registry does not answer")
+        return find(ctx, query)
+
+    monkeypatch.setattr(api.registry, "find", fail_later)
+    with pytest.raises(RegistryDown):
+        api("GET", "/v1/images/detail")

@@ -15,7 +15,17 @@ from glance.core.context import Context
 from glance.core.image import Image, Member, MemberStatus, Status, Visibility
 from glance.core.listing import every
 from glance.core.ports import Registry
-from glance.core.query import FILTER_FIELDS, SORT_KEYS, Comparison, Filter, Position, Query, Sort
+from glance.core.query import (
+    FILTER_FIELDS,
+    ITEM_TEXT,
+    MAX_PAGE_TEXT,
+    SORT_KEYS,
+    Comparison,
+    Filter,
+    Position,
+    Query,
+    Sort,
+)
 from tests.contract.conftest import Kind, load_memory
 from tests.fakes.registry import MemoryRegistry
 
@@ -183,6 +193,64 @@ def test_nothing_is_lost_or_shown_twice_while_others_come_and_go(kind, registry,
     reference = MemoryRegistry()
     load_memory(reference, shown)
     assert list(reference.find(ADMIN, Query(sort=sort, limit=1000)).images) == shown
+
+
+def test_a_page_ends_before_it_is_too_long(kind: Kind) -> None:
+    half = MAX_PAGE_TEXT // 8 - ITEM_TEXT - 1  # characters: four images of two such properties are a page
+    own = {"a": "x" * half, "b": "漢" * half}
+    images = [replace(image, properties=own, tags=frozenset()) for image in some_images(5, 40)]
+    images = [replace(image, locations=(), status=Status.ACTIVE) for image in images]
+    registry = kind.make()
+    kind.load(images)
+    query = Query(everyone=True, visibility=frozenset(Visibility), sort=(Sort("number"),))
+    found = list(pages(registry, query))
+    assert [len(page) for page in found] == [4] * 10
+    assert [image for page in found for image in page] == sorted(images, key=lambda image: image.number)
+    assert [len(page) for page in pages(registry, replace(query, limit=3))] == [3] * 13 + [1]
+    brief = registry.find(ADMIN, replace(query, brief=True))
+    assert (len(brief.images), brief.after) == (40, None)
+
+
+def test_a_page_has_an_image_however_long_it_is(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fakes.registry.MAX_PAGE_TEXT", 1)
+    monkeypatch.setattr("glance.registry.db.rows.MAX_PAGE_TEXT", 1)
+    images = [replace(image, tags=frozenset({"long"}), status=Status.ACTIVE) for image in some_images(6, 4)]
+    registry = kind.make()
+    kind.load(images)
+    query = Query(everyone=True, visibility=frozenset(Visibility))
+    assert [len(page) for page in pages(registry, query)] == [1] * 4
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image(locations=("http://h/" + "l" * 500,)),
+        Image(tags=frozenset({"t" * 200, "u" * 200})),
+        Image(properties={"k" * 200: "v" * 300}),
+        Image(copy_from="http://h/" + "c" * 600),
+        Image(properties={f"{number}": "" for number in range(10)}),
+    ],
+    ids=["locations", "tags", "properties", "copy_from", "many"],
+)
+def test_all_text_of_an_image_counts(kind: Kind, monkeypatch: pytest.MonkeyPatch, image: Image) -> None:
+    monkeypatch.setattr("tests.fakes.registry.MAX_PAGE_TEXT", 1000)
+    monkeypatch.setattr("glance.registry.db.rows.MAX_PAGE_TEXT", 1000)
+    text = {name: getattr(image, name) for name in ("locations", "tags", "properties", "copy_from")}
+    registry = kind.make()
+    kind.load([replace(base, status=Status.QUEUED, **text) for base in some_images(7, 3)])
+    query = Query(everyone=True, visibility=frozenset(Visibility))
+    assert [len(page) for page in pages(registry, query)] == [1, 1, 1]
+
+
+def test_a_brief_list_lacks_only_locations_properties_and_tags(kind: Kind) -> None:
+    registry = kind.make()
+    kind.load(some_images(8, 30))
+    query = Query(everyone=True, visibility=frozenset(Visibility), properties={"arch": "x86"})
+    whole, brief = registry.find(ADMIN, query), registry.find(ADMIN, replace(query, brief=True))
+    assert any(image.locations for image in whole.images)
+    assert brief.images == tuple(
+        replace(image, locations=(), properties={}, tags=frozenset()) for image in whole.images
+    )
 
 
 def pages(registry: Registry, query: Query) -> Iterator[tuple[Image, ...]]:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 from glance.core.access import can_change, can_see, can_share, check_members_change, is_listed, speaks_for
 from glance.core.context import Context
@@ -16,7 +17,7 @@ from glance.core.errors import Duplicate, Invalid, NotAllowed, NotFound, OverQuo
 from glance.core.image import Image, ImageChange, Member, MemberStatus, Status, Visibility
 from glance.core.policy import Action, Policy
 from glance.core.ports import CLEANING
-from glance.core.query import MAX_PAGE, Comparison, Filter, Page, Query, position_of
+from glance.core.query import ITEM_TEXT, MAX_PAGE, MAX_PAGE_TEXT, Comparison, Filter, Page, Query, position_of
 from glance.core.quota import ImageQuota
 from glance.core.values import MAX_INT, check_properties
 from glance.registry.db.quota import Quota
@@ -102,8 +103,12 @@ class MemoryRegistry:
                 found.sort(key=lambda image, key=item.key: _rank(getattr(image, key)), reverse=item.descending)
             if query.after is not None:
                 found = [image for image in found if _is_behind(position_of(image, order), query)]
-            after = position_of(found[limit - 1], order) if len(found) > limit else None
-            return Page(images=tuple(found[:limit]), after=after)
+            if query.brief:
+                found = [replace(image, locations=(), properties={}, tags=frozenset()) for image in found]
+            texts = list(accumulate(map(_text, found[:limit])))
+            count = max(sum(text <= MAX_PAGE_TEXT for text in texts), min(len(texts), 1))
+            after = position_of(found[count - 1], order) if len(found) > count else None
+            return Page(images=tuple(found[:count]), after=after)
 
     def update(
         self,
@@ -312,6 +317,12 @@ class MemoryRegistry:
     def _keep(self, image: Image) -> Image:
         self.images[image.number] = replace(image, properties=dict(image.properties))
         return image
+
+
+def _text(image: Image) -> int:
+    """The characters that an image counts in a page."""
+    items = [*image.locations, *image.tags, *(name + value for name, value in image.properties.items())]
+    return len(image.copy_from or "") + sum(len(item) + ITEM_TEXT for item in items)
 
 
 def _rank(value: object) -> tuple[object, ...]:

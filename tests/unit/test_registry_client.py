@@ -303,3 +303,18 @@ def test_other_names_are_encoded(name: str, segment: str) -> None:
     with serving(always(http(RECORD))) as (client, server):
         client.get(CTX, name)
         assert server.heads[0].startswith(f"GET /records/{segment} HTTP/1.1\r\n".encode())
+
+
+def test_a_brief_list_is_requested_by_a_header_that_an_older_registry_ignores():
+    with serving(always(http(b'{"records": [], "after": null}'))) as (client, server):
+        client.find(CTX, Query(brief=True))
+        request_line, _, headers = server.heads[0].partition(b"\r\n")
+        assert request_line == b"GET /records?query=%7B%7D HTTP/1.1"
+        assert b"X-Glance-Brief: true\r\n" in headers
+
+
+def test_requests_are_utf_8():
+    with serving(always(http(RECORD))) as (client, server):
+        client.update(CTX, "7", ImageChange(name="漢"))
+        length = len('{"name": "漢"}'.encode())
+        assert b"Content-Length: %d\r\n" % length in server.heads[0]

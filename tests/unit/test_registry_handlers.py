@@ -9,7 +9,7 @@ from webob import Request, Response
 
 from glance.config import RegistryConfig
 from glance.core.context import Context
-from glance.core.image import Image, Status
+from glance.core.image import Image, Status, Visibility
 from glance.registry.server import build
 from glance.wire import records
 from glance.wire.identity import KEY_HEADER, headers_for
@@ -72,3 +72,9 @@ def test_what_is_absent_is_no_lease_and_no_delay(registry):
     assert registry.leases == {}
     assert ask(registry, "DELETE", "/records/1").json["status"] == "deleted"
     assert registry.leases[1][1] is not None
+
+
+def test_answers_are_utf_8(registry):
+    registry.add(ADMIN, Image(name="漢é🐧", visibility=Visibility.PUBLIC))
+    assert "漢é🐧".encode() in ask(registry, "GET", "/records/2").body
+    assert "漢é🐧".encode() in ask(registry, "GET", "/records").body

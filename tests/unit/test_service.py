@@ -391,7 +391,9 @@ def test_a_list_is_read_to_its_end(service, limit):
     for _ in range(5):
         service.reserve(CTX, Image())
     assert [
-        image.number for image in service.list(CTX, Query(everyone=True, sort=(Sort("number"),), limit=limit))
+        image.number
+        for page in service.list(CTX, Query(everyone=True, sort=(Sort("number"),), limit=limit))
+        for image in page.images
     ] == [1, 2, 3, 4, 5]
 
 

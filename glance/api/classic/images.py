@@ -10,13 +10,13 @@ from glance.api.classic import shapes
 from glance.core import values
 from glance.core.errors import Invalid, NotFound, WrongState
 from glance.core.image import UNSET, Image, ImageChange, Status, Visibility
-from glance.core.query import Query, Sort
+from glance.core.query import Page, Query, Sort
 from glance.core.service import ImageService
 from glance.wire import classic
 from glance.wsgi.body import has_body, has_content_type, source_of, threads_of
 from glance.wsgi.endpoint import get_base_url
 from glance.wsgi.identify import context_of
-from glance.wsgi.send import send, span_of
+from glance.wsgi.send import list_answer, send, span_of
 
 OCTETS = "application/octet-stream"
 
@@ -26,10 +26,10 @@ class Images:
         self._service = service
 
     def index(self, request: Request) -> Response:
-        return shapes.collection(shapes.brief(image) for image in self._public(request))
+        return list_answer("images", self._list(request, brief=True), shapes.brief)
 
     def detail(self, request: Request) -> Response:
-        return shapes.collection(shapes.record(image) for image in self._public(request))
+        return list_answer("images", self._list(request), shapes.record)
 
     def meta(self, request: Request, number: str) -> Response:
         return shapes.with_meta(Response(), self._image(request, number))
@@ -88,8 +88,8 @@ class Images:
         self._service.delete(context_of(request), self._image(request, number).id, threads=threads_of(request))
         return Response(content_length=0)
 
-    def _public(self, request: Request) -> Iterator[Image]:
-        query = Query(visibility=frozenset({Visibility.PUBLIC}), sort=(Sort("number"),))
+    def _list(self, request: Request, *, brief: bool = False) -> Iterator[Page]:
+        query = Query(visibility=frozenset({Visibility.PUBLIC}), sort=(Sort("number"),), brief=brief)
         return self._service.list(context_of(request), query)
 
     def _image(self, request: Request, number: str) -> Image:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests and answers of the classic API, between webob and the 2011 record."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from webob import Request, Response
@@ -18,10 +17,6 @@ def fields_of(request: Request) -> dict[str, object]:
     return headers.fields_of_request(
         (key[len(_HTTP) :], value) for key, value in request.environ.items() if key.startswith(_HTTP)
     )
-
-
-def collection(records: Iterable[dict[str, object]]) -> Response:
-    return json_answer({"images": list(records)})
 
 
 def brief(image: Image) -> dict[str, object]:

@@ -14,12 +14,13 @@ from glance.core.access import OPEN, can_change
 from glance.core.context import Context
 from glance.core.errors import Invalid, Mismatch, NotAllowed, NotFound, WrongState
 from glance.core.image import UNSET, Image, ImageChange, Status, Unset
+from glance.core.query import Page
 from glance.core.service import ImageService
 from glance.wire import v1
 from glance.wsgi.body import BodySource, has_body, has_content_type, parameters_of, source_of, threads_of
 from glance.wsgi.endpoint import get_base_url
 from glance.wsgi.identify import context_of
-from glance.wsgi.send import json_answer, send
+from glance.wsgi.send import list_answer, send
 
 T = TypeVar("T")
 
@@ -41,10 +42,10 @@ class Images:
         self._paging = paging
 
     def index(self, request: Request) -> Response:
-        return json_answer({"images": [v1.brief_of(image) for image in self._page(request)]})
+        return list_answer("images", self._find(request, brief=True), v1.brief_of)
 
     def detail(self, request: Request) -> Response:
-        return json_answer({"images": [v1.record_of(image) for image in self._page(request)]})
+        return list_answer("images", self._find(request), v1.record_of)
 
     def meta(self, request: Request, image_id: str) -> Response:
         return shapes.with_meta(Response(), self._found(request, image_id))
@@ -167,11 +168,15 @@ class Images:
             self._service.check_store(source.store)
         return source
 
-    def _page(self, request: Request) -> tuple[Image, ...]:
+    def _find(self, request: Request, *, brief: bool = False) -> Iterator[Page]:
         ctx, parameters = context_of(request), parameters_of(request)
         query = lists.query_of(parameters, ctx, limit=self._paging.default, most=self._paging.most)
         marker = lists.marker_of(parameters)
-        return () if query is None else self._service.find(ctx, query, marker=marker).images
+        return (
+            iter([Page(images=())])
+            if query is None
+            else self._service.find(ctx, replace(query, brief=brief), marker=marker)
+        )
 
     def _found(self, request: Request, image_id: str) -> Image:
         """An image by its id, and no other name; admins see deleted ones, too. Raises NotFound."""

@@ -2,7 +2,7 @@
 """Image ↔ rows: one in images, and those of its locations, properties and tags. Each function is one step of a
 transaction of sql.py."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,9 @@ from sqlalchemy import (
     bindparam,
     delete,
     false,
+    func,
     insert,
+    literal,
     literal_column,
     select,
     union_all,
@@ -23,6 +25,7 @@ from sqlalchemy import (
 from glance.core.context import Context
 from glance.core.errors import NotFound
 from glance.core.image import Image, Status, Visibility
+from glance.core.query import ITEM_TEXT, MAX_PAGE_TEXT
 from glance.core.values import check_properties, is_image_number, is_uuid, shown
 from glance.registry.db.models import ImageRow, LocationRow, PropertyRow, TagRow, start_of
 from glance.registry.db.rights import visible_to
@@ -35,6 +38,7 @@ TAGS: Any = TagRow.__table__
 ALIVE = IMAGES.c.deleted == false()
 SIDES = frozenset({"locations", "properties", "tags", "dropped"})  # fields of a change for the other tables
 KEPT = ("deleted", "holder", "lease_until")  # columns that are no fields of an image
+FIRST_ROWS = 32  # rows that are read at first for a page; all of them if it has the usual length
 COLUMNS = tuple(column.name for column in IMAGES.columns if column.name not in KEPT)
 
 
@@ -63,12 +67,29 @@ def visible(connection: Connection, ctx: Context, image_id: str, *, deleted: boo
     return _one(connection, statement, {"name": int(image_id) if by_number else image_id}, image_id)
 
 
-def in_order(connection: Connection, numbers: list[int]) -> tuple[Image, ...]:
-    """The images of these numbers, in their order."""
-    if not numbers:
-        return ()
-    rows = {row.number: row for row in connection.execute(_OF_NUMBERS, {"numbers": numbers})}
-    return _images(connection, [rows[number] for number in numbers])
+def read_page(connection: Connection, numbers: list[int], *, brief: bool) -> tuple[Image, ...]:
+    """Return the images of these numbers, in their order: the first, and as many more as MAX_PAGE_TEXT allows.
+
+    `brief`: without locations, properties and tags."""
+    page: list[Row[Any]] = []
+    text = 0
+    for row in _iter_rows(connection, numbers, _BRIEF_PAGE if brief else _PAGE):
+        text += int(row.text)
+        if page and text > MAX_PAGE_TEXT:
+            break
+        page.append(row)
+    return _images(connection, page, brief=brief) if page else ()
+
+
+def _iter_rows(connection: Connection, numbers: list[int], statement: Select[Any]) -> Iterator[Row[Any]]:
+    """Yield the rows of these numbers, in their order. To measure text takes as long as to read it, so few images are
+    measured at first, and more only if a page has room for these."""
+    start, count = 0, FIRST_ROWS
+    while start < len(numbers):
+        some = numbers[start : start + count]
+        rows = {row.number: row for row in connection.execute(statement, {"numbers": some})}
+        yield from (rows[number] for number in some)
+        start, count = start + count, 4 * count
 
 
 def columns_of(image: Image) -> dict[str, Any]:
@@ -129,7 +150,25 @@ def _one(connection: Connection, statement: Select[Any], values: Mapping[str, An
 # To build a statement takes longer than most databases need to answer it: these are built once.
 
 _RECORDS = select(*(IMAGES.c[name] for name in COLUMNS))
-_OF_NUMBERS = _RECORDS.where(IMAGES.c.number.in_(bindparam("numbers", expanding=True)))
+
+
+def _text(table: Any, *columns: Any) -> ColumnElement[int]:
+    """Select the number of characters that an image has in another table."""
+    length = sum((func.char_length(column) for column in columns), literal(ITEM_TEXT))
+    own = select(func.coalesce(func.sum(length), 0)).where(table.c.image == IMAGES.c.number)
+    return own.scalar_subquery()
+
+
+_COPY_FROM_TEXT = func.coalesce(func.char_length(IMAGES.c.copy_from), 0)
+_TEXT = (
+    _COPY_FROM_TEXT
+    + _text(LOCATIONS, LOCATIONS.c.url)
+    + _text(PROPERTIES, PROPERTIES.c.name, PROPERTIES.c.value)
+    + _text(TAGS, TAGS.c.tag)
+)
+_OF_NUMBERS = IMAGES.c.number.in_(bindparam("numbers", expanding=True))
+_PAGE = _RECORDS.add_columns(_TEXT.label("text")).where(_OF_NUMBERS)
+_BRIEF_PAGE = _RECORDS.add_columns(_COPY_FROM_TEXT.label("text")).where(_OF_NUMBERS)
 
 
 @lru_cache(512)
@@ -153,13 +192,13 @@ _SIDES = union_all(
 )
 
 
-def _images(connection: Connection, rows: list[Row[Any]]) -> tuple[Image, ...]:
-    """With one query for all that stands in other tables."""
+def _images(connection: Connection, rows: list[Row[Any]], *, brief: bool = False) -> tuple[Image, ...]:
+    """Make images of rows that begin with COLUMNS, with one query for what is in other tables; none if `brief`."""
     numbers = [row.number for row in rows]
     locations: dict[int, list[tuple[int, str]]] = {number: [] for number in numbers}
     properties: dict[int, dict[str, str]] = {number: {} for number in numbers}
     tags: dict[int, set[str]] = {number: set() for number in numbers}
-    for number, side, position, name, value in connection.execute(_SIDES, {"numbers": numbers}):
+    for number, side, position, name, value in () if brief else connection.execute(_SIDES, {"numbers": numbers}):
         if side == LOCATIONS.name:
             locations[number].append((position, value))
         elif side == PROPERTIES.name:
@@ -169,7 +208,7 @@ def _images(connection: Connection, rows: list[Row[Any]]) -> tuple[Image, ...]:
     return tuple(
         Image(
             **{
-                **dict(zip(COLUMNS, row, strict=True)),
+                **dict(zip(COLUMNS, row, strict=False)),
                 "status": Status(row.status),
                 "visibility": Visibility(row.visibility),
                 "locations": tuple(url for _, url in sorted(locations[row.number])),

@@ -109,8 +109,8 @@ class SqlRegistry:
         shape, values = shape_of(ctx, query), values_of(ctx, query)
         with reading(self._engine) as connection:
             found = numbers_of_page(connection, shape, values)
-            images = rows.in_order(connection, found[: query.limit])
-        after = position_of(images[-1], query.order) if len(found) > query.limit else None
+            images = rows.read_page(connection, found[: query.limit], brief=query.brief)
+        after = position_of(images[-1], query.order) if len(found) > len(images) else None
         return Page(images=images, after=after)
 
     @retried
