@@ -39,7 +39,7 @@ class Budgets:
     """Failures left to each key: `burst` at once, and one more every `interval` seconds.
 
     An entry appears only with a password check, so with the defaults filling the table takes longer than an entry
-    lives: nobody regains a budget by pushing its entry out.
+    lives: a budget cannot be regained by pushing its entry out.
     """
 
     def __init__(self, burst: int, interval: float, clock: Callable[[], float]) -> None:

@@ -70,7 +70,7 @@ def listen(host: str, port: int, *, backlog: int, legacy: Legacy | None = None) 
 
 
 def is_free(host: str, port: int) -> bool:
-    """Return True if nobody listens on any address of the host."""
+    """Return True if no process listens on any address of the host."""
     try:
         endpoints = _resolve(host, port)
     except OSError:

@@ -49,7 +49,7 @@ def install() -> None:
 
 
 def _is_address(host: object) -> bool:
-    """Return True if looking up the host asks nobody."""
+    """Return True if looking up the host needs no query."""
     if not isinstance(host, str):
         return host is None
     for family in (socket.AF_INET, socket.AF_INET6):

@@ -154,7 +154,7 @@ class FilesystemStore:
     def _remove(self, name: str) -> None:
         for path in self._files(name):
             path.unlink(missing_ok=True)
-        abilities.sync_directory(self._datadir)  # else a power cut may bring back what nobody remembers any more
+        abilities.sync_directory(self._datadir)  # else a power cut may bring back a deleted file
 
     def _make(self, directory: Path) -> None:
         try:

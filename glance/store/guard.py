@@ -43,7 +43,7 @@ CLOSED = tuple(
             "172.16.0.0/12",  # private
             "192.0.0.0/24",  # protocol assignments; metadata of Oracle Cloud
             "192.0.2.0/24",  # documentation
-            "192.31.196.0/24",  # AS112: whoever runs one nearby
+            "192.31.196.0/24",  # AS112, which any network may run
             "192.52.193.0/24",  # multicast tunnels: the nearest relay
             "192.88.99.0/24",  # 6to4: the nearest relay
             "192.168.0.0/16",  # private

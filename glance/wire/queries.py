@@ -76,7 +76,7 @@ def encode_page(page: Page) -> dict[str, object]:
 def decode_page(value: object, order: tuple[Sort, ...]) -> Page:
     """The answer to a query of this order. Raises Invalid."""
     page = object_of("a page", value)
-    if not page.keys() >= {"records", "after"}:  # without its `after`, a list would end early and nobody would know
+    if not page.keys() >= {"records", "after"}:  # without its `after`, a list would end early unnoticed
         raise Invalid("a page must have records and after")
     found = list_of(lambda _, record: records.decode_image(record))("records", page["records"])
     return Page(

@@ -184,7 +184,7 @@ _IMAGE: dict[str, Decoder] = {
     "charged": or_none(number(values.MAX_SIZE)),
 }
 # What glance-api makes of values that only a newer registry knows: it neither reads, writes nor cleans up an image
-# that is `saving`; it shows a `private` one to nobody else; it prints formats as they are.
+# that is `saving`; it shows a `private` one to no other tenant; it prints formats as they are.
 _IMAGE_OF_ANSWER: dict[str, Decoder] = {
     **_IMAGE,
     "status": one_of(Status, unknown=Status.SAVING),
