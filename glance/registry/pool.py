@@ -22,7 +22,7 @@ _NO_RETRIES = Retry(total=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Https:
-    """TLS settings, as paths of PEM files: the trusted authorities (None: those of the system) and our certificate."""
+    """TLS settings, as paths of PEM files: trusted authorities (None: those of the system) and our certificate."""
 
     ca: str | None = None
     cert: str | None = None
