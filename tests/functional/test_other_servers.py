@@ -242,7 +242,7 @@ FORWARDED = {
     "X-Forwarded-Host": "cloud.example.org",
     "X-Forwarded-Prefix": "/image",
 }
-ITS_OWN = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": {"x-forwarded-proto", "x-forwarded-host"}}
+ITS_OWN = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": ["x-forwarded-proto", "x-forwarded-host"]}
 
 
 @pytest.mark.parametrize(("options", "server_options", "expected"), [
