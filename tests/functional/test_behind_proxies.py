@@ -92,6 +92,14 @@ def clients(installation: Installation, path: str) -> list[str]:
     return re.findall(rf'\[glance\.access\] (\S+) "\w+ {re.escape(path)}[?"]', installation.logs())
 
 
+def wait_until_served(front: Front) -> None:
+    """HAProxy checks its servers every second. Each request here counts for another client's limits."""
+    sources = (f"127.0.1.{number}" for number in range(1, 255))
+    wait_until(
+        lambda: front.ask("GET", "/healthcheck", source=next(sources)).status == 200, "the proxy uses the server"
+    )
+
+
 def begins(link: str | None, url: str) -> bool:
     return link is not None and link.startswith(f"{url}/")
 
@@ -99,6 +107,7 @@ def begins(link: str | None, url: str) -> bool:
 def test_links_and_the_log_are_those_of_the_client(installation: Installation, front: Front) -> None:
     installation.configure(common="trusted_proxies = 127.0.0.1")
     installation.start()
+    wait_until_served(front)
     for headers in ({}, LIES):
         versions = json.loads(front.ask("GET", "/versions", headers).body)["versions"]
         assert {version["links"][0]["href"] for version in versions} == {f"{front.url}/v1/"}
@@ -119,9 +128,7 @@ def test_links_and_the_log_are_those_of_the_client(installation: Installation, f
 def test_limits_are_of_each_client(installation: Installation, front: Front) -> None:
     installation.configure(common="trusted_proxies = 127.0.0.1", api="rate_limit = 1\nrate_burst = 2")
     installation.start()
-    # HAProxy checks its servers every few seconds; each of these requests counts for another client.
-    sources = (f"127.0.1.{number}" for number in range(1, 255))
-    wait_until(lambda: front.ask("GET", "/versions", source=next(sources)).status == 200, "the proxy uses the server")
+    wait_until_served(front)
     deadline = time.monotonic() + 20
     lies = (f"203.0.113.{number}" for number in range(1, 255))
     while front.ask("GET", "/versions", {"X-Forwarded-For": next(lies)}).status == 200:
