@@ -19,6 +19,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from glance import config
+from glance.cli.startup import OutputError
 from glance.config import ApiConfig, ConfigError
 from glance.core.errors import BlobMissing, BrokenUpload, GlanceError, StoreDown
 from glance.core.inline import INLINE
@@ -150,7 +151,11 @@ def _check(store: Store, connect: str, prepare: str, part: int) -> bool:
         for step in trial.steps(part) if good else ():
             good = _passes(step) and good
     finally:
-        clean = not trial.names or _passes(("nothing is left behind", trial.clean))
+        try:
+            clean = not trial.names or _passes(("nothing is left behind", trial.clean))
+        except OutputError:  # the reader has left, and the trial's objects must not stay
+            trial.clean()
+            raise
     return good and clean
 
 

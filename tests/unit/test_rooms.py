@@ -48,7 +48,7 @@ ROOMS = {
     "glance.cli.users": ("cli config core identity", ""),
     # These reach the very stores and the registry that glance-api would use, so they need the one place that makes
     # them of a configuration. None of the others does.
-    "glance.cli.storecheck": ("config core server store.proxy", ""),
+    "glance.cli.storecheck": ("cli config core server store.proxy", ""),
     "glance.cli.fsck": ("cli config core server", ""),
     "glance.cli.verify": ("cli core server", ""),
     "glance.cli.usage": ("cli core server", ""),
