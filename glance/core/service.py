@@ -140,8 +140,8 @@ class ImageService:
         says; what the draft says, if the server says nothing. `size` is a promise that is checked.
 
         Raises NotAllowed, Invalid, Duplicate, Conflict."""
-        told = self._examine(ctx, Action.SET_IMAGE_LOCATION, location, size)
-        size = draft.size or None if told is None else told
+        announced = self._examine(ctx, Action.SET_IMAGE_LOCATION, location, size)
+        size = _choose_size(announced, draft.size)
         return self._registry.add(ctx, replace(draft, status=Status.ACTIVE, locations=(location,), size=size))
 
     def activate(
@@ -154,12 +154,11 @@ class ImageService:
         size: int | None = None,
     ) -> Image:
         """Make a queued image of bytes that lie elsewhere, as register() does. Raises WrongState, too."""
-        told = self._examine(ctx, Action.SET_IMAGE_LOCATION, location, size)
+        announced = self._examine(ctx, Action.SET_IMAGE_LOCATION, location, size)
         change = change or ImageChange()
         given = image.size if isinstance(change.size, Unset) else change.size
-        active = replace(
-            change, status=Status.ACTIVE, locations=(location,), size=given or None if told is None else told
-        )
+        size = _choose_size(announced, given)
+        active = replace(change, status=Status.ACTIVE, locations=(location,), size=size)
         return self._registry.update(ctx, image.id, active, expect=Status.QUEUED)
 
     def get(self, ctx: Context, image_id: str, *, deleted: bool = False) -> Image:
@@ -251,13 +250,18 @@ class ImageService:
 
         `size` is the promise of the caller, where 0 means unknown. Raises NotAllowed, Invalid, Conflict."""
         self._policy.check(ctx, action)
-        told = self._stores.external(url).examine(url)
-        if size and told is not None and told != size:
-            raise Conflict(f"the image is said to have {size} bytes, its server says {told}")
-        return told
+        announced = self._stores.external(url).examine(url)
+        if size and announced is not None and announced != size:
+            raise Conflict(f"the image is said to have {size} bytes, its server says {announced}")
+        return announced
 
     def _plan_copy(self, ctx: Context, image: Image, url: str, store: str | None) -> tuple[int | None, str]:
         """Return the size of the data, if it is announced or promised, and the location of the copy."""
         driver = self._stores.named(store)
-        told = self._examine(ctx, Action.COPY_FROM, url, image.size)
-        return image.size or None if told is None else told, driver.location_of(image.id)
+        announced = self._examine(ctx, Action.COPY_FROM, url, image.size)
+        return _choose_size(announced, image.size), driver.location_of(image.id)
+
+
+def _choose_size(announced: int | None, promised: int | None) -> int | None:
+    """Return the size that a server announces, or else the caller's promise, where 0 means unknown."""
+    return (promised or None) if announced is None else announced

@@ -71,7 +71,7 @@ class HttpStore:
         """Check a URL that a user wants to register and return the size of its data, or None if it is unknown.
 
         Raises Invalid, also if the data is missing or its server does not answer: always with one text, so that
-        nobody can search a network by it.
+        a network cannot be searched by it.
         """
         try:
             return self._find_size(location)

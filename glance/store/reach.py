@@ -43,8 +43,8 @@ def trouble(error: BaseException, where: str, cacert: str) -> Trouble:
         if _is_about_a_file(item):
             return _bad_cacert(cacert, cause)
     if names & _PROXY:
-        told = str(bottom) if str(bottom).startswith("Tunnel connection failed") else cause
-        advice = f"the proxy does not lead to {where}: {told}"
+        reason = str(bottom) if str(bottom).startswith("Tunnel connection failed") else cause
+        advice = f"the proxy does not lead to {where}: {reason}"
         return Trouble("cannot be reached through the proxy of this server", advice, cause)
     if isinstance(bottom, socket.gaierror):
         advice = f"the name in {where} does not resolve: is it spelt right, and does this server's DNS know it?"

@@ -163,8 +163,8 @@ def _part_of(path: Path, image_id: str) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def _open_part(part: Path) -> int:
-    """Create or open a part. Raises Failed for one that another user could change or has put there: whoever can write
-    to it can replace the data after it was compared with the checksum."""
+    """Create or open a part. Raises Failed for one that another user could change or has put there: with write
+    access, the data can be replaced after it was compared with the checksum."""
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     with suppress(FileExistsError):
         return os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o600)
